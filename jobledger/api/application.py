@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
+from ninja.operation import Operation
 from ninja.parser import Parser
 
 import jobledger
@@ -31,7 +32,13 @@ class StrictParser(Parser):
         return json_text.parse(request.body.decode() or "{}")
 
 
-api = NinjaAPI(
+class Api(NinjaAPI):
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        """The name that clients which are made from the document give to their functions."""
+        return operation.view_func.__name__
+
+
+api = Api(
     title="jobledger",
     version=jobledger.__version__,
     description=DESCRIPTION,

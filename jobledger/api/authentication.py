@@ -23,20 +23,25 @@ class Token(HttpBearer):
     """``Authorization: Bearer …``. Sessions are not accepted."""
 
     def __call__(self, request: HttpRequest) -> ApiToken:
-        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != self.openapi_scheme:
-            raise _unauthorized("a token is required, as the header “Authorization: Bearer …”")
-        return self.authenticate(request, text.strip())
+        return self.authenticate(request, sent_token(request))
 
     def authenticate(self, request: HttpRequest, token: str) -> ApiToken:
         """The token; the request's user is its owner. Raises ProblemError."""
         found = identified(request, token)
         if found.scope == Scope.START:
-            detail = f"This token can do nothing but start {found.job}, at its own address."
+            detail = f"This token can do nothing but start {found.job}, with POST /start."
             raise ProblemError(HTTPStatus.FORBIDDEN, detail)
         if found.scope == Scope.READ and request.method not in READING:
             raise ProblemError(HTTPStatus.FORBIDDEN, "This token is for reading only; use one that is not.")
         return found
+
+
+def sent_token(request: HttpRequest) -> str:
+    """The token in the request's header. Raises ProblemError."""
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != Token.openapi_scheme:
+        raise _unauthorized("a token is required, as the header “Authorization: Bearer …”")
+    return text.strip()
 
 
 def identified(request: HttpRequest, text: str) -> ApiToken:

@@ -27,6 +27,7 @@ class IdempotencyKey(Schema):
 
     idempotency_key: str | None = Field(
         default=None,
+        alias="Idempotency-Key",
         max_length=255,
         description="Chosen by the client, such as a UUID: a request that repeats it starts nothing again.",
     )

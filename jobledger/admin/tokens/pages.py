@@ -10,7 +10,7 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -95,9 +95,21 @@ class TokenAdmin(ReadOnly, ModelPages):
 
     def has_view_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
         """Whether the user has, or may have, anything here."""
+        if obj is not None and obj.owner_id != request.user.pk and not _sees_all(request):
+            return False
         return addresses.is_on() and (
             rights.may_create_tokens(request.user) or _sees_all(request) or _own(request).exists()
         )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Tokens are deleted only together with their owner."""
+        return not isinstance(obj, ApiToken) or _may_revoke(request, obj)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """A token is revoked instead, and stays on record."""
+        raise PermissionDenied
 
     def get_urls(self) -> list[URLPattern]:
         view = page_view(self.admin_site, self.revoke_view)

@@ -52,7 +52,9 @@ class Times(Schema):
 
 class Precondition(Schema):
     if_match: str | None = Field(
-        default=None, description="The ETag of the schedule that was read: it must not have changed since."
+        default=None,
+        alias="If-Match",
+        description="The ETag of the schedule that was read: it must not have changed since.",
     )
 
 

@@ -8,7 +8,7 @@ from ninja import Header, Router
 
 from jobledger.admin import rights
 from jobledger.api import schemas
-from jobledger.api.authentication import identified, require
+from jobledger.api.authentication import identified, require, sent_token
 from jobledger.api.problems import ProblemError
 from jobledger.api.responses import ERRORS
 from jobledger.api.starting import IdempotencyKey, registered, start
@@ -17,13 +17,11 @@ from jobledger.models import Scope
 router = Router()
 
 
-@router.post(
-    "/start/{token}",
-    auth=None,
-    response={201: schemas.StartedRun, 200: schemas.StartedRun, **ERRORS},
-    summary="Start the job of a token",
-)
-def start_by_token(
+ANSWERS = {201: schemas.StartedRun, 200: schemas.StartedRun, **ERRORS}
+
+
+@router.post("/start/{token}", auth=None, response=ANSWERS, summary="Start the job of a token in the address")
+def start_by_address(
     request: HttpRequest,
     response: HttpResponse,
     token: str,
@@ -31,13 +29,35 @@ def start_by_token(
     body: schemas.Start | None = None,
 ) -> Any:
     """With the options of the token, or, if it has none, of the request."""
-    found = identified(request, token)
+    return _start(request, response, token, headers, body)
+
+
+@router.post("/start", auth=None, response=ANSWERS, summary="Start the job of a token in the header")
+def start_by_header(
+    request: HttpRequest,
+    response: HttpResponse,
+    headers: Header[IdempotencyKey],
+    body: schemas.Start | None = None,
+) -> Any:
+    """The same, with the token as the header Authorization, which no access log contains."""
+    return _start(request, response, sent_token(request), headers, body)
+
+
+def _start(
+    request: HttpRequest,
+    response: HttpResponse,
+    text: str,
+    headers: IdempotencyKey,
+    body: schemas.Start | None,
+) -> Any:
+    found = identified(request, text)
     if found.scope != Scope.START:
-        detail = "This token is not for starting a job; send it as a header to the other addresses."
+        detail = "This token is not for starting one job; send it as a header to the other addresses."
         raise ProblemError(HTTPStatus.FORBIDDEN, detail)
-    if found.options is not None and body is not None and body.options:
+    given = body.options if body else {}
+    if found.options is not None and given:
         raise ProblemError(HTTPStatus.FORBIDDEN, "The options of this token are fixed; send none.")
     job = registered(found.job)
     require(rights.may_start(request.user, job.name), f"start {job.name}")
-    options = found.options if found.options is not None else body.options if body else {}
+    options = given if found.options is None else found.options
     return start(request, response, job, options, headers.idempotency_key)

@@ -11,6 +11,7 @@ from jobledger.api import schemas
 from jobledger.models import Run, RunAttempt, Status
 from jobledger.runs import run_json
 from jobledger.schedules.documents.keys import KEYS
+from tests.manual import ROOT, rows
 from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.jobledger.api.client import ApiClient
 from tests.unit.jobledger.schedules.builders import NOON, hourly
@@ -38,9 +39,26 @@ def test_every_operation_says_who_may_call_it_and_what_it_does(document: Any) ->
         for method, found in methods.items()
     }
     public = {key for key, found in operations.items() if "security" not in found}
-    assert public == {("/openapi.json", "get"), ("/start/{token}", "post")}
+    assert public == {("/openapi.json", "get"), ("/start", "post"), ("/start/{token}", "post")}
     assert all(found["summary"] and found["description"] for found in operations.values())
     assert len({found["operationId"] for found in operations.values()}) == len(operations)
+
+
+def test_the_reference_names_every_endpoint(document: Any) -> None:
+    described = rows(ROOT / "docs" / "reference" / "http-api.md", "## Endpoints")
+    named = {(method.strip("`"), path.strip("`")) for method, path, *_ in described}
+    assert named == {(method.upper(), path) for path, found in document["paths"].items() for method in found}
+
+
+def test_headers_are_named_as_they_are_sent(document: Any) -> None:
+    paths = {"/jobs/{name}/runs": "post", "/schedules/{schedule_id}": "put"}
+    names = [
+        found["name"].lower()
+        for path, method in paths.items()
+        for found in document["paths"][path][method]["parameters"]
+        if found["in"] == "header"
+    ]
+    assert names == ["idempotency-key", "if-match"]
 
 
 def test_answers_are_as_described(document: Any) -> None:

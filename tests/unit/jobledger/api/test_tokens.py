@@ -132,6 +132,12 @@ def test_a_start_token_starts_its_job_without_a_header() -> None:
     assert str(run.pk) in started["page"]
 
 
+def test_a_start_token_may_also_be_sent_as_a_header() -> None:
+    assert start_client("hello").post("start")["job"] == "hello"
+    problem_of(ApiClient().send("post", "start", {}), 403)
+    problem_of(ApiClient().send("post", "start", {}, Authorization=""), 401)
+
+
 def test_fixed_options_cannot_be_replaced() -> None:
     client = start_client("cleanup_tokens", {"days": 7})
     problem = problem_of(client.send("post", f"start/{client.text}", {"options": {"days": 1}}), 403)

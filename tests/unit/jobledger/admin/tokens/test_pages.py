@@ -92,6 +92,28 @@ def test_nobody_sees_or_revokes_the_tokens_of_others(client: Client, member: Use
     assert other.revoked_at
 
 
+def test_a_user_with_tokens_can_be_deleted(client: Client, member: User) -> None:
+    client.post(reverse(ADD), FORM)
+    client.force_login(make_owner(is_superuser=True))
+    url = reverse("admin:auth_user_delete", args=[member.pk])
+    assert "your account doesn't have permission" not in client.get(url).text
+    client.post(url, {"post": "yes"})
+    assert not ApiToken.objects.exists()
+
+
+def test_a_token_is_not_deleted_but_revoked(client: Client, member: User) -> None:
+    client.post(reverse(ADD), FORM)
+    url = reverse("admin:jobledger_apitoken_delete", args=[ApiToken.objects.get().pk])
+    assert client.post(url, {"post": "yes"}).status_code == 403
+    assert ApiToken.objects.exists()
+
+
+def test_the_history_of_anothers_token_is_hidden(client: Client, member: User) -> None:
+    other = ApiClient(name="not yours").token
+    page = client.get(reverse("admin:jobledger_apitoken_history", args=[other.pk]), follow=True)
+    assert "not yours" not in page.text
+
+
 def test_creating_needs_its_permission(client: Client) -> None:
     client.force_login(make_owner(["jobledger.view_run"]))
     assert client.get(reverse(ADD)).status_code == 403
