@@ -41,8 +41,10 @@ FROM base
 LABEL org.opencontainers.image.title="jobledger" \
       org.opencontainers.image.description="Scheduled jobs for Django: web, worker and beat." \
       org.opencontainers.image.licenses="BSD-3-Clause"
+# With "container", which some engines set themselves, logs are JSON unless on a terminal.
 ENV PATH=/venv/bin:$PATH \
-    STATIC_ROOT=/app/staticfiles
+    STATIC_ROOT=/app/staticfiles \
+    container=oci
 RUN install --directory --owner app --group app /notices
 COPY --from=build /venv /venv
 COPY --from=build /app /app
@@ -53,4 +55,5 @@ USER 10001:10001
 ENTRYPOINT ["sh", "-c", "cat \"/notices/$(cat /build-id)\" >&2 2>/dev/null; exec \"$@\"", "sh"]
 EXPOSE 8000
 CMD ["gunicorn", "proj.wsgi", "--bind", "0.0.0.0:8000", \
-     "--worker-class", "proj.web_worker.Worker", "--workers", "2", "--threads", "4", "--no-control-socket"]
+     "--worker-class", "proj.web_worker.Worker", "--workers", "2", "--threads", "8", "--no-control-socket", \
+     "--logger-class", "proj.web_log.Logger", "--access-logfile", "-"]

@@ -10,6 +10,8 @@ from zoneinfo import available_timezones
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from jobledger.logs.formatters import AUTO, FORMATS
+
 T = TypeVar("T")
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -96,6 +98,11 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         """The name of a log level."""
         level = self.text(name, default).upper()
         return self._checked(name, level, lambda it: it in LEVELS, f"one of {', '.join(LEVELS)}")
+
+    def log_format(self, name: str) -> str:
+        """The name of a format of logs."""
+        text = self.text(name).lower() or AUTO
+        return self._checked(name, text, lambda it: it in FORMATS, f"one of {', '.join(FORMATS)}")
 
     def key_prefix(self, name: str, default: str) -> str:
         """The beginning of keys and channels in Redis; kombu also uses it in patterns."""

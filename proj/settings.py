@@ -252,10 +252,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {
-            "class": "jobledger.escapes.LineFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
-        },
+        # Also of workers and beat, which replace the handlers by their own; gunicorn's is in proj.web_log.
+        "line": {"()": "jobledger.logs.formatter", "format": env.log_format("LOG_FORMAT")},
     },
     "filters": {
         "without_refused_tracebacks": {"()": "proj.log_filters.WithoutRefusedTracebacks"},

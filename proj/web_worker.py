@@ -1,9 +1,10 @@
-"""gunicorn's threaded worker, with a limit on how long a request may take to arrive.
+"""gunicorn's threaded worker, with a reserve for health checks, and a limit on how long a request may take to
+arrive.
 
 gunicorn has no setting for that: a client that sends half a request and then nothing more occupies a thread
 for as long as it likes, and a few of them all threads, so that not even ``/healthz`` answers. gunicorn
 documents that a worker's class may be replaced, but no more than that. So this module, and no other, uses the
-methods with which its threaded worker handles a request and reports that it is alive.
+methods with which its threaded worker loads the application, handles a request and reports that it is alive.
 """
 
 import socket
@@ -12,6 +13,8 @@ from contextlib import suppress
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
+
+from jobledger.reserve import Reserve
 
 READ_SECONDS = 5.0
 
@@ -24,6 +27,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args, **kwargs)
         self._begun: dict[Any, float] = {}
         """The connections that threads are handling or will handle, and since when."""
+
+    def load_wsgi(self) -> None:
+        """Called when the worker starts."""
+        super().load_wsgi()
+        self.wsgi: Any = Reserve(self.wsgi, threads=self.cfg.threads)
 
     def enqueue_req(self, conn: Any) -> None:
         """Called by the main thread when a client has connected or sent its next request."""

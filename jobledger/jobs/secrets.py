@@ -7,15 +7,15 @@ the names can tell.
 
 Runs and schedules store the actual values, because the job needs them. Whatever is displayed, printed,
 logged, sent in an event or written to the audit log is masked first: values by ``masked`` and
-``masked_args``, invalid JSON by ``masked_text``, text that may quote values by ``without_secrets``, and the
-command lines of a job's processes by ``masked_command``.
+``masked_args``, invalid JSON by ``masked_text``, text that may quote values by ``without_secrets``, the
+command lines of a job's processes by ``masked_command``, and log messages by ``masked_prose`` as well.
 """
 
 import json
 import re
 from argparse import Action
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -33,6 +33,12 @@ _NAME = re.compile(r"[\w-]+")
 _ASSIGNED_NAME = re.compile(r"(?<![\w-])(-[\w-]+(?= )|[\w-]+(?=[\"']?[=:]))( +(?!-)|[\"']?[=:]\s*)")
 _ASSIGNED_VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=:)[^'\"]+|(?<=: )[^'\"]+|\S+")
 _URL_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s/@]+@")
+_URL_KEY = re.compile(r"(\bhttps?://)[^\s:/@]+@")
+# In prose, a value ends with the word, unless it is quoted, and names stand beside others in a line.
+_PROSE_NAME = re.compile(r"(?<![\w-])(-[\w-]+(?= )|[\w-]+(?=[\"']?[=:]))( +(?!-)|[\"']?[=:][ \t]*)")
+_PROSE_VALUE = re.compile(
+    r"(?:(?:basic|bearer|digest|token) +)?(?:b?'[^'\n]*'|b?\"[^\"\n]*\"|[^\s,;&'\"(){}\[\]]+)", re.IGNORECASE
+)
 _SECRET_ENDINGS = (
     "passcode",
     "passphrase",
@@ -55,6 +61,7 @@ _MIN_UNQUOTED_LENGTH = 6
 """Shorter values are replaced only inside quotes, since they may occur in other words."""
 
 
+@lru_cache(maxsize=1024)
 def looks_secret(name: str) -> bool:
     """Whether a name, such as ``db_password`` or ``--api-key``, suggests a secret."""
     words = [_singular(word.lower()) for word in _WORDS.findall(name)]
@@ -139,6 +146,12 @@ def masked_command(words: Sequence[str]) -> str:
     return " ".join(masked_words)
 
 
+def masked_prose(text: str) -> str:
+    """A message or a traceback, with what follows the names of secrets masked, and passwords in URLs."""
+    text = _URL_KEY.sub(rf"\1{MASK}@", _URL_PASSWORD.sub(rf"\1{MASK}@", text))
+    return _with_masked_values(text, _PROSE_NAME, _PROSE_VALUE)
+
+
 def mask_like(value: Any) -> Any:
     """A mask of the same shape as the value, so that it can be formatted as a command line."""
     match value:
@@ -156,15 +169,19 @@ def _masked_word(word: str) -> str:
     whole = _ASSIGNED_NAME.match(word)
     if whole and not whole[2].isspace() and looks_secret(whole[1]):
         return f"{whole[0]}{MASK}"
+    return _with_masked_values(word, _ASSIGNED_NAME, _ASSIGNED_VALUE)
+
+
+def _with_masked_values(text: str, names: re.Pattern[str], values: re.Pattern[str]) -> str:
     parts, position = [], 0
-    while found := _ASSIGNED_NAME.search(word, position):
-        parts.append(word[position : found.end()])
+    while found := names.search(text, position):
+        parts.append(text[position : found.end()])
         position = found.end()
         # The value of what is not secret may contain a secret's name.
-        if looks_secret(found[1]) and (value := _ASSIGNED_VALUE.match(word, position)):
+        if looks_secret(found[1]) and (value := values.match(text, position)):
             parts.append(MASK)
             position = value.end()
-    return "".join([*parts, word[position:]])
+    return "".join([*parts, text[position:]])
 
 
 def _singular(word: str) -> str:

@@ -26,7 +26,7 @@ from jobledger.jobs import registry
 from jobledger.jobs.declaration import JobDeclaration
 from jobledger.jobs.json_text import readable
 from jobledger.models import CANCEL_ACCEPTED, Backfill, Reason, Run, RunAttempt, Status, Trigger, Why
-from jobledger.runs import overlap
+from jobledger.runs import overlap, run_lines
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.publishing import wake_up
 from jobledger.tracing import spans
@@ -85,6 +85,7 @@ def _succeed_quietly(run: Run, outcome: Outcome) -> bool:
         return False
     run.note(changes)
     spans.attempt_ended(run, outcome)
+    run_lines.ended(run, outcome)
     return True
 
 
@@ -188,6 +189,7 @@ def _finish(running: QuerySet[Run], run: Run, outcome: Outcome) -> bool:
     if finished:
         recording.run_ended(run, outcome.status, now)
         spans.attempt_ended(run, outcome)
+        run_lines.ended(run, outcome)
     return finished == 1
 
 
@@ -245,4 +247,5 @@ def _queue_again(running: QuerySet[Run], run: Run, outcome: Outcome, at: datetim
         )
         spans.attempt_ended(run, outcome)
         wake_up.beats()
+        run_lines.ended(run, outcome, again_at=at)
     return ended == 1

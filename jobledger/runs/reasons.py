@@ -6,6 +6,7 @@ finished run did not succeed. Runs without a reason, or with an unknown one, sti
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from jobledger.formats import duration, exact, took
 from jobledger.jobs import secrets
@@ -84,9 +85,13 @@ def explanation(row: Run | RunAttempt) -> str:
     return f"{phrase[0].upper()}{phrase[1:]}.{killed(facts)}" if phrase else ""
 
 
-def explained(status: Status, why: Why, error: str = "", exit_signal: str = "") -> str:
-    """The explanation of a run that ends with this status and reason."""
-    return explanation(Run(status=status, error=error, exit_signal=exit_signal, **why.columns))
+def explained(status: Status, why: Why, *, of: Run | None = None, **columns: Any) -> str:
+    """The explanation of a run that ends with this status and reason.
+
+    ``of`` is the run, whose row does not say so yet, and whose secrets are masked in the error.
+    """
+    given = {"job": of.job, "options": of.options, "args": of.args, "trigger": of.trigger} if of else {}
+    return explanation(Run(**given, **columns, status=status, **why.columns))
 
 
 def without_secrets(row: Run | RunAttempt, text: str) -> str:

@@ -22,6 +22,7 @@ FLOORS = {
     "jobledger.calendars": 1,
     "jobledger.celery": 1,
     "jobledger.jobs": 1,
+    "jobledger.logs": 1,
     "jobledger.models": 2,
     "jobledger.migrations": 2,
     "jobledger.runs": 3,

@@ -23,9 +23,11 @@ from jobledger import clock
 from jobledger.escapes import line_logger
 from jobledger.jobs import options, registry
 from jobledger.jobs.functions import FunctionCommand
+from jobledger.logs.running import logging_as
+from jobledger.logs.service import WORKER, name_service
 from jobledger.models import Run, Status, Stream
 from jobledger.runs import limits as run_limits
-from jobledger.runs import overlap
+from jobledger.runs import overlap, run_lines
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import abrupt_ends, exit_functions, hygiene, isolation, resources
 from jobledger.runs.execution.coroutines import awaited
@@ -162,11 +164,12 @@ def _execute_isolated(run: Run) -> str:
     limits = run_limits.of_run(run)
     within = None if limits.time_limit is None else limits.time_limit + limits.grace + isolation.KILL_MARGIN
     tree = ProcessTree(run.pk, is_nested=False)
-    ending = isolation.in_own_process(run.pk, partial(_execute_claimed, run), within=within)
-    # If the process was killed, its own ones were adopted by this one.
-    left = tree.end()
-    if ending.report is None:
-        isolation.record_death(run, ending, limits, left, within_seconds=MAX_OUTAGE_SECONDS)
+    with logging_as(run_lines.logged(run), is_process_wide=True):
+        ending = isolation.in_own_process(run.pk, partial(_execute_claimed, run), within=within)
+        # If the process was killed, its own ones were adopted by this one.
+        left = tree.end()
+        if ending.report is None:
+            isolation.record_death(run, ending, limits, left, within_seconds=MAX_OUTAGE_SECONDS)
     return ending.report or ""
 
 
@@ -174,6 +177,7 @@ def execute_in_fresh_process(run_id: str, *, parent: int, report_to: int) -> NoR
     """Execute a run that the parent process has claimed, report to it, and exit."""
 
     def work() -> str:
+        name_service(WORKER)
         with ledger_connection():
             run = Run.objects.get(pk=run_id)
         return _execute_claimed(run)
@@ -215,7 +219,10 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
 
     A failure to record the end never hides an exception of the block.
     """
-    with _prepared(run, captured, taken_over=taken_over) as end:
+    with (
+        logging_as(run_lines.logged(run), is_process_wide=captured.is_process_wide),
+        _prepared(run, captured, taken_over=taken_over) as end,
+    ):
         progress = end.heartbeat.progress
         token = _current.set(
             Execution(run=run, taken_over=taken_over, progress=progress, outer=_current.get())
@@ -250,6 +257,8 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
 @contextmanager
 def _prepared(run: Run, captured: Capture, *, taken_over: bool) -> Iterator[RunEnd]:
     """What a job is executed in, with what then records its end."""
+    # Before what it writes is captured.
+    run_lines.started(run)
     of_caller = hygiene.connections_in_transaction()
     log = OutputLog(run, captured.recorder)
     with (

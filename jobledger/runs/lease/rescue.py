@@ -18,14 +18,11 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from jobledger.conf import settings
-from jobledger.escapes import line_logger
 from jobledger.models import Reason, Run, Status, Why
-from jobledger.runs import attempts, dispatch, reasons
+from jobledger.runs import attempts, dispatch
 from jobledger.runs.execution.resources import Usage
 from jobledger.runs.limits import of_run as limits_of
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome
-
-logger = line_logger(__name__)
 
 BATCH = 100
 # Two checks that are further apart than a quarter of a lease are a blackout; a busy tick takes less.
@@ -117,11 +114,7 @@ def give_up(
         status=status, why=why, exit_code=exit_code, exit_signal=exit_signal, usage=usage, error=error
     )
     # The caller must not be held up by an unresponsive broker.
-    ended = attempts.end(run, outcome, publish_now=False)
-    if ended:
-        how = reasons.explained(status, why, error, exit_signal)
-        logger.error("Run %s of %s ended as %s: %s", run.pk, run.job, status, how)
-    return ended
+    return attempts.end(run, outcome, publish_now=False)
 
 
 def called_in(process: int, parent: UUID) -> list[Run]:

@@ -36,6 +36,9 @@ class Capture:
     A context manager: the output is captured until ``end``, and must be saved before the context is left.
     """
 
+    is_process_wide = False
+    """Whether the process executes nothing but the run, so that whatever it logs belongs to it."""
+
     def __init__(self, recorder: OutputRecorder) -> None:
         self.recorder = recorder
 
@@ -76,6 +79,8 @@ class Capture:
 
 class _ProcessCapture(Capture):
     """Replaces ``sys.stdout`` and ``sys.stderr``."""
+
+    is_process_wide = True
 
     def __init__(self, recorder: OutputRecorder) -> None:
         super().__init__(recorder)

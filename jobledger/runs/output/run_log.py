@@ -1,7 +1,8 @@
 """What a job logs is on its run; what the service logs is not.
 
 In a worker, the handlers that write to stdout or stderr, and those of the worker's own log, get no records
-from a job: instead these are recorded, once each, in the handler's format. So are records for which there is
+from a job: instead these are recorded, once each, in the handler's format, unless that is for a log of many
+runs. So are records for which there is
 no such handler. On the command line, handlers also get the records, as they would without recording. Handlers
 that write elsewhere, such as to files, are left alone.
 
@@ -21,14 +22,15 @@ from typing import Any, TextIO, TypeGuard
 from celery.utils.log import ColorFormatter, LoggingProxy
 from django.utils.log import AdminEmailHandler
 
+from jobledger.logs.formatters import is_of_worker
+from jobledger.logs.masking import masked
+from jobledger.logs.running import run_of
 from jobledger.models import Stream
 from jobledger.runs.output import loggers
 from jobledger.runs.output.streams import DESCRIPTORS, RunStream, Tee
 
 SERVICES = ("jobledger", "opentelemetry")
 """Also OpenTelemetry's SDK, which exports spans in threads of its own while a job runs."""
-# Celery's own format is for a log of many runs, and names neither the logger nor, for most, the level alone.
-FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 _STREAMS = {descriptor: stream for stream, descriptor in DESCRIPTORS.items()}
 _DEVICES = {f"/dev/{stream}": stream for stream in Stream}
@@ -55,6 +57,16 @@ class _Here(threading.local):
 
 
 _here = _Here()
+
+
+class _RunFormatter(logging.Formatter):
+    """For the log of one run. Celery's own format names neither the logger nor, for most, the level alone."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record), run_of(record))
+
+
+FORMATTER = _RunFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 @contextmanager
@@ -199,14 +211,15 @@ def _is_of_service(record: logging.LogRecord) -> bool:
 
 
 def _formatter_of(handler: logging.Handler) -> logging.Formatter:
-    """The handler's own, unless it is Celery's."""
+    """The handler's own, unless it is for a log of many runs, as Celery's is."""
     own = handler.formatter
-    return FORMATTER if own is None or isinstance(own, ColorFormatter) else own
+    is_for_many = isinstance(own, ColorFormatter) or getattr(own, "is_for_many_runs", False)
+    return FORMATTER if own is None or is_for_many else own
 
 
 def _stream_of(handler: logging.Handler) -> Stream | None:
     """The stream of the process to which the handler writes, if any."""
-    if isinstance(handler.formatter, ColorFormatter):
+    if isinstance(handler.formatter, ColorFormatter) or is_of_worker(handler.formatter):
         # The worker's log, which may be a file.
         return Stream.STDERR
     if isinstance(handler, logging.FileHandler):

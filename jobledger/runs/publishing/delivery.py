@@ -30,7 +30,10 @@ KEPT_ROUTING: Final = (*ROUTING, "priority")
 SCHEDULE_HEADER = "periodic_task_name"
 """Names the schedule; Celery's tools know it from django-celery-beat."""
 RUN_HEADER = "jobledger_run"
-"""Marks the message of a run that is in the ledger: a worker that cannot execute it may drop it."""
+"""Marks the message of a run that is in the ledger: a worker that cannot execute it may drop it.
+
+Its value is the number of the attempt, for the log.
+"""
 
 # Headers that kombu adds to messages and reads from them.
 _KOMBU_HEADERS = ("compression", "redelivered")

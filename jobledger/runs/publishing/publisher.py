@@ -240,7 +240,7 @@ def _send(run: Run, producer: Producer) -> None:
         create_sent_event=current_app.conf.task_send_sent_event,
         **_time_limits(run),
     )
-    options["headers"][delivery.RUN_HEADER] = True
+    options["headers"][delivery.RUN_HEADER] = run.attempt
     # Whatever the project's other tasks use: options are JSON.
     options["serializer"] = "json"
     route = amqp.router.route(options, job.task_name, run.args, run.options)

@@ -1,6 +1,8 @@
-"""Escapes control characters in the logs of workers and beat, for which Celery sets formatters of its own.
+"""Formats the logs of workers and beat, for which Celery sets formatters of its own.
 
-The names, arguments and errors of messages come from anyone who can write to the broker.
+The names, arguments and errors of messages come from anyone who can write to the broker: control characters
+are escaped, and secrets masked. If the project's ``LOGGING`` has the service's formatter, these logs are JSON
+if that is, and otherwise name runs, too.
 """
 
 import logging
@@ -11,33 +13,71 @@ from celery.signals import after_setup_logger, after_setup_task_logger
 from celery.utils.log import ColorFormatter
 
 from jobledger.escapes import LineFormatter
+from jobledger.logs import formatters
+from jobledger.logs.formatters import TextFormatter
+from jobledger.logs.masking import masked
+from jobledger.logs.running import is_of_last_run, run_of
 
 
-class WorkerFormatter(LineFormatter, ColorFormatter):
-    """Celery's formatter, with one line per message."""
+class _WorkerLine(LineFormatter):
+    """One line for each message."""
+
+    names_run = False
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record), run_of(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        line = super().formatMessage(record)
+        return f"{line}{formatters.suffix(run_of(record))}" if self.names_run else line
 
 
-class TaskLineFormatter(LineFormatter, TaskFormatter):
-    """Celery's formatter for the loggers of tasks, with one line per message."""
+class WorkerFormatter(_WorkerLine, ColorFormatter):
+    """Celery's formatter."""
 
 
-_REPLACEMENTS: dict[type, type[ColorFormatter]] = {
+class TaskLineFormatter(_WorkerLine, TaskFormatter):
+    """Celery's formatter for the loggers of tasks."""
+
+
+class _WithoutEnds(logging.Filter):
+    """Drops Celery's line about the end of a job's task: the service's own says more."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # Imported here, because a command, which has no worker, does not need it.
+        from celery.app.trace import LOG_FAILURE, LOG_SUCCESS
+
+        is_usual = record.levelno == logging.INFO and record.msg in (LOG_SUCCESS, LOG_FAILURE)
+        return not (is_usual and is_of_last_run(record))
+
+
+_without_ends = _WithoutEnds()
+_REPLACEMENTS: dict[type, type[WorkerFormatter | TaskLineFormatter]] = {
     ColorFormatter: WorkerFormatter,
     TaskFormatter: TaskLineFormatter,
 }
 
 
 def connect() -> None:
-    """Replace Celery's formatters whenever it sets up its logging."""
+    """Replace Celery's formatters whenever it sets up its logging, and drop its lines about ends of runs."""
+    logging.getLogger("celery.app.trace").addFilter(_without_ends)
     for signal in (after_setup_logger, after_setup_task_logger):
-        signal.connect(escape_lines, dispatch_uid=__name__)
+        signal.connect(replace_formatters, dispatch_uid=__name__)
 
 
-def escape_lines(logger: logging.Logger, format: str, **_: Any) -> None:  # noqa: A002 - Celery's name
+def replace_formatters(logger: logging.Logger, format: str, **_: Any) -> None:  # noqa: A002 - Celery's name
     """Replace Celery's own formatters; those of a project stay."""
     for handler in logger.handlers:
-        before = handler.formatter
-        if isinstance(before, ColorFormatter) and type(before) in _REPLACEMENTS:
-            formatter = _REPLACEMENTS[type(before)](format, use_color=before.use_color)
-            formatter.datefmt = before.datefmt
-            handler.setFormatter(formatter)
+        if isinstance(handler.formatter, ColorFormatter) and type(handler.formatter) in _REPLACEMENTS:
+            handler.setFormatter(_replacement(handler.formatter, format))
+
+
+def _replacement(before: ColorFormatter, text: str) -> logging.Formatter:
+    of_project = formatters.of_project()
+    if of_project is not None and not isinstance(of_project, TextFormatter):
+        vars(of_project)["is_of_worker"] = True
+        return of_project
+    use_color = before.use_color and not formatters.no_color()
+    formatter = _REPLACEMENTS[type(before)](text, use_color=use_color)
+    formatter.datefmt, formatter.names_run = before.datefmt, of_project is not None
+    return formatter

@@ -278,9 +278,7 @@ def _end_with_process(run: Run, loss: Loss, usage: Usage | None, *, has_exited: 
 def _end_as_job_did(run: Run, outcome: Outcome, usage: Usage | None) -> None:
     """End the run of a job that has ended its child itself, as it would have ended a process of its own."""
     ended = isolation.with_error(run, replace(outcome, usage=usage))
-    if attempts.end(run, ended, publish_now=False):
-        text = "Run %s of %s ended as %s: its job has ended its process with exit code %s"
-        logger.warning(text, run.pk, run.job, outcome.status, outcome.exit_code)
+    attempts.end(run, ended, publish_now=False)
 
 
 def _log_earlier_end(pk: UUID, child: str) -> None:

@@ -12,6 +12,9 @@ from celery.worker.request import Request
 
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry, secrets
+from jobledger.logs import running
+from jobledger.logs.running import LoggedRun
+from jobledger.runs.publishing import delivery
 
 logger = line_logger(__name__)
 
@@ -27,6 +30,8 @@ class MaskedRequest(Request):
         super().__init__(*args, **kwargs)
         # The child displays these, or the arguments themselves if one of these is empty.
         self.request_dict.update(argsrepr=self.argsrepr, kwargsrepr=self.kwargsrepr)
+        if (job := registry.of_task(self.type)) is not None:
+            running.note(self._logged_run(job))
 
     @property
     def argsrepr(self) -> str:
@@ -47,6 +52,18 @@ class MaskedRequest(Request):
         # In version 1 of the protocol, everything is in one dictionary.
         rest = payload if isinstance(payload, dict) else payload[2]
         return Context({**self.request_dict, **rest})
+
+    def _logged_run(self, job: registry.Job) -> LoggedRun:
+        """What Celery's line that the message was received, which follows, is to name."""
+        names = delivery.RUN_HEADER, delivery.SCHEDULE_HEADER
+        attempt, schedule = (self.request_dict.get(name) for name in names)
+        return LoggedRun(
+            job=job.name,
+            run_id=str(self.id),
+            # A message that was not sent for a run begins the first; an earlier version does not name it.
+            attempt=1 if attempt is None else attempt if type(attempt) is int else None,
+            schedule=schedule if isinstance(schedule, str) else "",
+        )
 
     def info(self, safe: bool = False) -> Any:  # noqa: FBT001, FBT002 - Celery's signature
         """For ``inspect``; never includes the arguments themselves."""

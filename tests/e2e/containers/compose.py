@@ -63,6 +63,13 @@ class Stack:
         """Run a command in the running container of a service."""
         return self.compose("exec", "-T", service, *arguments).strip()
 
+    def log_of(self, service: str) -> list[dict[str, Any]]:
+        """What a service has logged, each line of which must be JSON."""
+        return [
+            json.loads(line)
+            for line in self.compose("--ansi", "never", "logs", "--no-log-prefix", service).splitlines()
+        ]
+
     def shell(self, code: str) -> str:
         """Run Python code in the service's Django shell; returns its output."""
         return self.exec("web", "python", "manage.py", "shell", "--verbosity", "0", "-c", code)

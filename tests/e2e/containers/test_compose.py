@@ -74,6 +74,16 @@ def test_a_schedule_of_every_second_fires_and_its_run_succeeds_with_its_output(s
 
     assert re.fullmatch(r"Hello! This run is for .+\.", stack.output(run_id))
 
+    logs = {name: stack.log_of(name) for name in OURS}
+    assert {name: {line["service"] for line in lines} for name, lines in logs.items()} == {
+        name: {name} for name in OURS
+    }
+    received, started, ended = (line for line in logs["worker"] if line.get("run_id") == run_id)
+    assert {(line["job"], line["attempt"], line["schedule"]) for line in (received, started, ended)} == {
+        ("hello", 1, "every second")
+    }
+    assert (ended["status"], ended["exit_code"]) == ("succeeded", 0)
+
 
 def test_the_result_of_a_job_called_by_celery_is_available(stack: Stack) -> None:
     run_id = stack.celery("call", "tasks_app.cleanup_tokens", "--kwargs", '{"days": 7, "dry_run": true}')

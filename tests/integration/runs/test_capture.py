@@ -34,10 +34,14 @@ def test_all_that_a_job_writes_is_on_its_run_and_not_in_the_workers_log(running:
     assert lines_of(running, pk) == LINES
     (child,) = [row for row in run_rows(running, "trigger = 'job'") if row.parent_id == pk]
     assert output_of(running, child.pk) == "of the child\n"
-    wait_until(lambda: "succeeded" in running.log("worker")[before:], what="the worker logs the end")
-    received, succeeded = running.log("worker")[before:].splitlines()
-    assert f"[{pk}] received" in received
-    assert f"[{pk}] succeeded" in succeeded
+    wait_until(
+        lambda: f"Run {pk} of writing ended" in running.log("worker")[before:], what="the worker logs the end"
+    )
+    received, started, *of_child, ended = running.log("worker")[before:].splitlines()
+    assert f"[{pk}] received [job=writing run_id={pk} attempt=1]" in received
+    assert f"Run {pk} of writing started" in started
+    assert f"Run {pk} of writing ended as succeeded" in ended
+    assert [f"run_id={child.pk}" in line for line in of_child] == [True, True]
 
 
 def test_a_gigabyte_from_a_subprocess_neither_blocks_nor_fills_anything(running: Service) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from jobledger import escapes
 from jobledger.escapes import LineFormatter, escaped, escaped_json, escaped_lines, escaped_output, line_logger
+from jobledger.logs.formatters import FACTORY, TextFormatter
 
 HOSTILE = "a\x1b]0;title\x07\n2026-01-01 ERROR forged\r\x9b2J\u202eb\x00\u2028\ud800\x7f"
 TEXTS = st.text(st.characters(blacklist_categories=[])) | st.text("\x1b[]m0;7\n\t\r\x9b\ud800a")
@@ -105,7 +106,9 @@ def test_a_traceback_in_a_projects_log_cannot_forge_a_log_entry() -> None:
 
 def test_this_projects_log_is_formatted_like_that(settings: Any) -> None:
     formatters = settings.LOGGING["formatters"].values()
-    assert {each["class"] for each in formatters} == {f"{LineFormatter.__module__}.{LineFormatter.__name__}"}
+    # What the factory makes escapes JSON, or is one of these.
+    assert {each["()"] for each in formatters} == {FACTORY}
+    assert issubclass(TextFormatter, LineFormatter)
 
 
 def test_every_module_of_the_service_logs_like_that() -> None:

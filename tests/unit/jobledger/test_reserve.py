@@ -1,0 +1,102 @@
+"""However many requests hang, the web server's health checks are answered."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from jobledger import reserve
+from jobledger.reserve import RESERVED_THREADS, Reserve
+from tests.waiting import DEADLINE_SECONDS, wait_until
+
+THREADS = 5
+LIMIT = THREADS - RESERVED_THREADS
+
+
+class Site:
+    """A web server with a few threads, whose pages hang until they may go on."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self.may_go_on = threading.Event()
+        self.hanging = 0
+        self._reserve = Reserve(self._answer, threads=THREADS)
+
+    def get(self, path: str) -> "Future[str]":
+        return self._pool.submit(self._get, path)
+
+    def _get(self, path: str) -> str:
+        statuses: list[str] = []
+        start: Callable[..., Any] = lambda status, headers: statuses.append(status)  # noqa: E731
+        list(self._reserve({"PATH_INFO": path}, start))
+        return statuses[0][:3]
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        if environ["PATH_INFO"] == "/admin/":
+            self.hanging += 1
+            self.may_go_on.wait(DEADLINE_SECONDS)
+        start_response("200 OK", [])
+        return []
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with ThreadPoolExecutor(THREADS) as pool:
+        made = Site(pool)
+        yield made
+        made.may_go_on.set()
+
+
+@pytest.fixture
+def stuck(site: Site, monkeypatch: pytest.MonkeyPatch) -> "list[Future[str]]":
+    """As many requests as the reserve admits, for longer than anybody would wait."""
+    pages = [site.get("/admin/") for _ in range(LIMIT)]
+    wait_until(lambda: site.hanging == LIMIT, what="they hang")
+    monkeypatch.setattr(reserve, "STUCK_AFTER_SECONDS", 0)
+    return pages
+
+
+@pytest.mark.usefixtures("stuck")
+@pytest.mark.parametrize("path", ["/livez", "/healthz", "/prefix/readyz"])
+def test_probes_are_answered_although_all_pages_hang(site: Site, path: str) -> None:
+    others = [site.get("/admin/") for _ in range(2 * THREADS)]
+    assert site.get(path).result(DEADLINE_SECONDS) == "200"
+    assert {other.result(DEADLINE_SECONDS) for other in others} == {"503"}
+    assert site.hanging == LIMIT
+
+
+def test_pages_are_displayed_again_once_those_that_hang_have_ended(
+    site: Site, stuck: "list[Future[str]]"
+) -> None:
+    assert site.get("/admin/").result(DEADLINE_SECONDS) == "503"
+    site.may_go_on.set()
+    assert [page.result(DEADLINE_SECONDS) for page in stuck] == ["200"] * LIMIT
+    assert site.get("/admin/").result(DEADLINE_SECONDS) == "200"
+
+
+def test_a_request_waits_for_its_turn_while_the_others_are_recent(
+    site: Site, stuck: "list[Future[str]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reserve, "STUCK_AFTER_SECONDS", 3600)
+    monkeypatch.setattr(reserve, "WAIT_SECONDS", DEADLINE_SECONDS)
+    waiting = site.get("/admin/")
+    site.may_go_on.set()
+    assert waiting.result(DEADLINE_SECONDS) == "200"
+
+
+def test_but_not_for_ever(site: Site, stuck: "list[Future[str]]", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reserve, "STUCK_AFTER_SECONDS", 3600)
+    monkeypatch.setattr(reserve, "WAIT_SECONDS", 0.01)
+    assert site.get("/admin/").result(DEADLINE_SECONDS) == "503"
+
+
+def test_a_request_that_fails_makes_way(site: Site) -> None:
+    def fail(environ: Any, start_response: Any) -> list[bytes]:
+        raise ValueError("no")
+
+    failing = Reserve(fail, threads=1)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no"):
+            failing({"PATH_INFO": "/"}, lambda *given: None)
