@@ -16,8 +16,6 @@ from tests.integration.service import Service
 from tests.unit.builders import invalid_choice
 from tests.waiting import DEADLINE_SECONDS, wait_until
 
-pytestmark = pytest.mark.every_database
-
 EVERY_SECOND = """
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 every, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
@@ -47,6 +45,7 @@ def run_of(running: Service, schedule: str, status: str) -> dict[str, Any] | Non
     return next((run for run in runs if run["schedule"] == schedule), None)
 
 
+@pytest.mark.every_database
 def test_a_schedule_fires_and_its_run_succeeds(running: Service) -> None:
     with every_second(running, "every second", "probes.probe", kwargs='{"words": ["tick"]}'):
         run = wait_until(lambda: run_of(running, "every second", "succeeded"), what="a run of the schedule")
@@ -59,6 +58,7 @@ def test_a_schedule_fires_and_its_run_succeeds(running: Service) -> None:
     assert run["scheduled_for"] <= run["queued_at"] <= run["started_at"] < run["finished_at"]
 
 
+@pytest.mark.every_database
 def test_an_ordinary_celery_task_can_be_scheduled_as_well(running: Service) -> None:
     with every_second(running, "sum", "tests.probes.tasks.add", args="[2, 3]"):
         run = wait_until(lambda: run_of(running, "sum", "sent"), what="the run on record")
@@ -75,6 +75,7 @@ def test_a_process_reports_that_it_is_alive(running: Service, process: str) -> N
     wait_until(sign.exists, what="the health file")
 
 
+@pytest.mark.every_database
 def test_a_run_from_the_command_line_prints_exits_and_is_recorded(running: Service) -> None:
     done = running.manage("probe", "by hand", "--fail", "too bad", "--returncode", "4")
     assert (done.stdout, done.stderr, done.returncode) == ("by hand\n", "CommandError: too bad\n", 4)
@@ -118,6 +119,7 @@ def test_with_an_unmigrated_database_the_job_warns_and_runs(tmp_path: Path) -> N
     assert "This run is not recorded: no such table: jobledger_" in done.stderr
 
 
+@pytest.mark.every_database
 def test_celery_call_and_celery_result(running: Service) -> None:
     called = running.celery("call", "probes.probe", "--kwargs", '{"words": ["called", "twice"], "level": 2}')
     task_id = called.stdout.strip()
@@ -145,6 +147,7 @@ def test_positional_arguments_fail_the_called_run_with_a_hint(running: Service) 
     assert "takes keyword arguments only" in run.error
 
 
+@pytest.mark.every_database
 def test_a_message_delivered_twice_executes_once_and_keeps_its_result(running: Service) -> None:
     pk = uuid4()
     for _ in range(2):
