@@ -132,6 +132,7 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "runs_while_paused": (_is_flag, "True or False"),
     "keep_for": (is_valid_keep_for, "a timedelta of at least a day, such as timedelta(days=90), or None"),
     "keep_runs": (is_valid_keep_runs, "an integer of at least 1, or None"),
+    "after": (_are_names, 'a tuple of names of schedules, such as ("cleanup_tokens",)'),
     "schedules": (_are_schedules, 'a list of schedules, such as [Schedule("0 3 * * *")]'),
 }
 
@@ -208,6 +209,12 @@ def _declared_schedules() -> Iterator[CheckMessage]:
     seen: dict[str, str] = {}
     for problem in declared.setting_problems():
         yield checks.Warning(escaped(f"{problem.text}."), hint=problem.hint or None, id="jobledger.W007")
+    if path := declared.cycle():
+        yield checks.Warning(
+            escaped(f"Declared schedules start after each other: {path}."),
+            hint="None is applied. Remove one from the `after` of another.",
+            id="jobledger.W029",
+        )
     for one in declared.all_declared():
         where = f"The schedule {one.name!r} of the job {one.job.name}"
         if one.name in seen:

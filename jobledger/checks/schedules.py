@@ -24,6 +24,8 @@ from jobledger.jobs.options import OptionsError, validate_options
 from jobledger.models import Calendar
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import declared, slot_runs, stored_schedules
+from jobledger.schedules.chains import links
+from jobledger.schedules.chains.cycles import path_of
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import next_slot
 from jobledger.schedules.rules.surprises import clock_surprises, surprises
@@ -36,7 +38,13 @@ def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> li
     # `migrate` runs this check before it has created the tables, or added the columns of this version.
     if DEFAULT_DB_ALIAS not in (databases or []) or not _are_tables_current():
         return []
-    return [*_stored_schedules(), *_unusable_destinations(), *_calendars(), *_missing_calendars()]
+    return [
+        *_stored_schedules(),
+        *_unusable_destinations(),
+        *_calendars(),
+        *_missing_calendars(),
+        *_cycles(),
+    ]
 
 
 def _are_tables_current() -> bool:
@@ -101,6 +109,13 @@ class TargetValidator:
 def _stored_schedules() -> Iterator[CheckMessage]:
     yield from _invalid_messages()
     yield from _invalid_timing()
+
+
+def _cycles() -> Iterator[CheckMessage]:
+    if path := path_of(links.stored_cycle()):
+        text = f"Schedules start after each other, so that none of them ever does: {path}."
+        hint = "Give one of them other predecessors, or times, in the admin."
+        yield checks.Warning(escaped(text), hint=hint, id="jobledger.W029")
 
 
 def _unusable_destinations() -> Iterator[CheckMessage]:

@@ -17,7 +17,7 @@ from jobledger.jobs.options.command_line import command_line
 from jobledger.schedules import words
 from jobledger.schedules.rules.cron_expression import parse
 from jobledger.schedules.rules.wallclock import canonical_zone
-from jobledger.schedules.stored_schedules import CronTimes
+from jobledger.schedules.stored_times import CronTimes
 
 
 class Outcome(StrEnum):

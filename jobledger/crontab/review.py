@@ -38,13 +38,13 @@ from jobledger.crontab.wrappers import NotUnderstoodError
 from jobledger.jobs.declaration import Concurrency
 from jobledger.jobs.json_text import readable
 from jobledger.models import SchedulePolicy
-from jobledger.schedules import stored_schedules, words
+from jobledger.schedules import stored_schedules, stored_times, words
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import NeverMatchesError, parse
 from jobledger.schedules.rules.slots import RuleError, slots_between
 from jobledger.schedules.rules.surprises import clock_surprises, surprises
 from jobledger.schedules.rules.wallclock import LATEST, zone_named
-from jobledger.schedules.stored_schedules import CronTimes
+from jobledger.schedules.stored_times import CronTimes
 
 SLOTS = 5
 MAX_NAME_LENGTH = 200
@@ -137,7 +137,7 @@ def _times(line: Entry, zone: ZoneInfo) -> CronTimes:
     named = timing.zone_of(line)
     try:
         times = CronTimes(expression=line.time, zone=zone_named(named[1]) if named else zone)
-        stored_schedules.validated(times, LATEST)
+        stored_times.validated(times, LATEST)
     except RuleError as error:
         raise _LeftError(f"{named[0] if named else 'its time'} cannot be used: {error}") from None
     return times

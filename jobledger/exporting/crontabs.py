@@ -9,7 +9,7 @@ from jobledger.crontab.wrapping import MAX_COMMAND_BYTES
 from jobledger.escapes import escaped
 from jobledger.exporting.schedules import Export, NotExpressibleError
 from jobledger.schedules.rules.cron_expression import parse
-from jobledger.schedules.stored_schedules import ClockedTimes
+from jobledger.schedules.stored_times import ClockedTimes
 
 
 def crontab(lines: Iterable[tuple[Export, str]], environment: Mapping[str, str]) -> str:

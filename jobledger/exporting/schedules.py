@@ -20,7 +20,8 @@ from jobledger.jobs.registry import Job
 from jobledger.models import Dialect, SchedulePolicy
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.rules.slots import RuleError
-from jobledger.schedules.stored_schedules import (
+from jobledger.schedules.stored_times import (
+    ChainTimes,
     ClockedTimes,
     CronTimes,
     IntervalTimes,
@@ -129,6 +130,8 @@ def _times(schedule: PeriodicTask, policy: SchedulePolicy) -> CronTimes | Clocke
     match times:
         case None:
             raise NotExpressibleError("its times cannot be read")
+        case ChainTimes(after=after):
+            raise NotExpressibleError(f"it starts after other schedules ({', '.join(after)})")
         case SolarTimes():
             raise NotExpressibleError(f"{times.event} is at another time every day")
         case IntervalTimes():

@@ -7,7 +7,7 @@ from datetime import UTC
 from jobledger import formats
 from jobledger.exporting.schedules import Export, NotExpressibleError
 from jobledger.schedules.rules.cron_expression import parse
-from jobledger.schedules.stored_schedules import ClockedTimes
+from jobledger.schedules.stored_times import ClockedTimes
 
 _WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _LIMITS = ((0, 59), (0, 23), (1, 31), (1, 12))

@@ -147,8 +147,8 @@ class SolarEvent:
 class Schedule:
     """A schedule declared in code. ``manage.py jobledger sync`` merges it with what users edit in the admin.
 
-    Exactly one of ``cron``, ``every``, ``at`` and ``solar`` is required. ``manage.py check`` validates all
-    values.
+    Exactly one of ``cron``, ``every``, ``at``, ``solar`` and ``after`` is required. ``manage.py check``
+    validates all values.
     """
 
     cron: str | None = None
@@ -160,6 +160,10 @@ class Schedule:
     """A single time; without a UTC offset, in ``timezone``."""
     solar: SolarEvent | None = None
     """An event of the sun; needs ``django-jobledger[solar]``."""
+    after: Sequence[str] = ()
+    """The names of schedules instead of times: it starts once each has run, for the same scheduled time."""
+    after_failure: bool = False
+    """With ``after``, whether it also starts if their runs have ended without success."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The job's options, keyed by argparse ``dest``."""
     name: str | None = None
@@ -241,6 +245,8 @@ class JobDeclaration:
     """How many of its newest runs are kept, however old they are. None: as the settings say."""
     schedules: ClassVar[Sequence[Schedule]] = ()
     """The schedules that ``manage.py jobledger sync`` creates, and merges with users' edits from then on."""
+    after: ClassVar[Sequence[str]] = ()
+    """The names of schedules after which the job starts: short for ``schedules = [Schedule(after=…)]``."""
 
     @classmethod
     def concurrency_key(cls, options: Mapping[str, Any]) -> str:

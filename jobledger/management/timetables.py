@@ -24,10 +24,11 @@ from jobledger.schedules import slot_runs, stored_schedules
 from jobledger.schedules.planning.policy import Policy
 from jobledger.schedules.rules import wallclock
 from jobledger.schedules.rules.calendar_rule import CalendarRule
+from jobledger.schedules.rules.chained import Chained
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, RuleError, Window, slots_between
 from jobledger.schedules.simulation import AT_ONCE, Queue
-from jobledger.schedules.words import zone_of
+from jobledger.schedules.words import rule_words, zone_of
 
 Warn = Callable[[str], object]
 """Prints a message that is not part of the output."""
@@ -118,6 +119,14 @@ def chosen(options: dict[str, Any], warn: Warn) -> Choice:
     if not timetables:
         warn("There are no enabled schedules.")
     return Choice(timetables=timetables, zone=default, is_single=False)
+
+
+def chain_notes(choice: Choice) -> Iterator[str]:
+    """A sentence for each schedule that has no times of its own, since it starts after others."""
+    for each in choice.timetables:
+        if isinstance(each.rule, Chained):
+            words = rule_words(each.rule, each.zone)
+            yield f"Schedule {each.label!r} starts {words}, and has no times of its own."
 
 
 def stored(name: str) -> PeriodicTask:

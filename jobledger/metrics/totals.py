@@ -34,7 +34,7 @@ PAGE = 5000
 LOCK_TIMEOUT_SECONDS = 5
 SLICE = 900
 """Before version 3.32, SQLite takes no more than 999 values. PostgreSQL takes a page at once."""
-FROM_QUEUE = (Trigger.SCHEDULE, Trigger.ADMIN, Trigger.CELERY)
+FROM_QUEUE = (Trigger.SCHEDULE, Trigger.CHAIN, Trigger.ADMIN, Trigger.CELERY)
 """The triggers whose runs a worker starts, so that they may start late."""
 _FIELDS = ("pk", *("job", "trigger", "status", "attempt"))
 _TIMES = ("queued_at", "scheduled_for", "started_at", "finished_at")

@@ -15,6 +15,7 @@ from jobledger.models.api_token import ApiClient, ApiToken, Scope
 from jobledger.models.audit_entry import AuditEntry
 from jobledger.models.backfill import Backfill, BackfillSlot
 from jobledger.models.calendar import Calendar, CalendarKind, ScheduleCalendar
+from jobledger.models.chain import ChainStart, Predecessor
 from jobledger.models.dead_letter import DeadLetter
 from jobledger.models.open_form import OpenForm
 from jobledger.models.process import ProcessKind, ServiceProcess
@@ -33,6 +34,7 @@ from jobledger.models.run import (
     Trigger,
 )
 from jobledger.models.schedule import (
+    After,
     DeclaredSchedule,
     Dialect,
     NextSlot,
@@ -51,6 +53,7 @@ __all__ = [
     "NO_REASON",
     "PROBLEMS",
     "SUCCESSES",
+    "After",
     "Alert",
     "AlertDelivery",
     "AlertDestination",
@@ -63,6 +66,7 @@ __all__ = [
     "BackfillSlot",
     "Calendar",
     "CalendarKind",
+    "ChainStart",
     "CountedUntil",
     "DeadLetter",
     "DeclaredSchedule",
@@ -74,6 +78,7 @@ __all__ = [
     "Pause",
     "Ping",
     "PingEvent",
+    "Predecessor",
     "ProcessKind",
     "Reason",
     "Run",

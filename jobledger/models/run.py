@@ -62,6 +62,7 @@ class Trigger(models.TextChoices):
     CRON = "cron", "cron"
     JOB = "job", "another job"
     BACKFILL = "backfill", "backfill"
+    CHAIN = "chain", "chain"
     TASK = "task", "enqueued task"
 
 

@@ -50,6 +50,18 @@ class Dialect(StrEnum):
 
 
 DIALECT_LABELS = ((Dialect.CRON, "cron"), (Dialect.CELERY, "Celery's crontab"))
+
+
+class After(StrEnum):
+    """When a schedule starts that has predecessors instead of times."""
+
+    SUCCESS = "success"
+    """When their runs have succeeded."""
+    END = "end"
+    """When their runs have ended, successfully or not."""
+
+
+AFTER_LABELS = ((After.SUCCESS, "have succeeded"), (After.END, "have ended"))
 CONCURRENCY_LABELS = (
     ("", "use the job's setting"),
     (Concurrency.FORBID, "skip this run"),
@@ -149,6 +161,13 @@ class SchedulePolicy(models.Model):
         editable=False,
         help_text="A copy of its calendars, so that beat reads nothing else; see schedules.calendars.",
     )
+    after = models.CharField(
+        max_length=8,
+        blank=True,
+        choices=AFTER_LABELS,
+        editable=False,
+        help_text="If it has predecessors instead of times: what their runs must have done before it starts.",
+    )
     ping_url = models.TextField(
         "ping URL",
         blank=True,
@@ -226,6 +245,12 @@ class NextSlot(models.Model):
     )
     due_at = models.DateTimeField(
         null=True, blank=True, db_index=True, help_text="When beat plans it next: the slot plus its jitter."
+    )
+    look_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        db_index=True,
+        help_text="When beat looks whether its predecessors have ended. Null if it has times of its own.",
     )
     handled_until = models.DateTimeField(help_text="Every slot up to this time has its run.")
     recorded_at = models.DateTimeField(

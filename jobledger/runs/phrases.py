@@ -160,8 +160,8 @@ def waits(facts: Facts) -> Phrase:
 def started_by(trigger: str, user: str, schedule_name: str) -> str:
     """Who or what started a run: ``schedule nightly``, ``anna on the web``."""
     match trigger:
-        case Trigger.SCHEDULE:
-            return f"schedule {schedule_name}" if schedule_name else "a schedule"
+        case Trigger.SCHEDULE | Trigger.CHAIN:
+            return f"{trigger} {schedule_name}" if schedule_name else f"a {trigger}"
         case Trigger.ADMIN | Trigger.API:
             return _at_place(user or "a user", trigger) + _after(", for schedule ", schedule_name)
         case Trigger.CLI:

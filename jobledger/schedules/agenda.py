@@ -69,6 +69,8 @@ class Agenda:
     """When the next running run is suspected to be lost, unless it sends a heartbeat before."""
     next_backfill: datetime | None = None
     """When the next backfill is to be looked at."""
+    next_chain: datetime | None = None
+    """When beat is to look next whether predecessors of a schedule have ended."""
     next_message: datetime | None = None
     """When the next alert or ping is to be sent. That is not beat's own work, but its background's."""
 
@@ -88,7 +90,7 @@ class Agenda:
     def _own(self) -> tuple[datetime | None, ...]:
         """What is beat's own work, schedules first."""
         runs = (self.next_publish_after, self.next_deadline, self.next_silence)
-        return (self.next_due_at, *runs, self.next_backfill)
+        return (self.next_due_at, *runs, self.next_backfill, self.next_chain)
 
     def without_first(self, *, due_again_at: datetime | None) -> Self:
         """What is left once the schedule that is due first was recorded."""
@@ -113,7 +115,7 @@ def read() -> Agenda:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         times = _times(connection, cursor.fetchone())
-        read_at, due_at, following, publish_after, deadline, heartbeat, backfill, *messages = times
+        read_at, due_at, following, publish_after, deadline, heartbeat, backfill, chain, *messages = times
     return Agenda(
         read_at=read_at or clock.now(),
         next_due_at=due_at,
@@ -122,6 +124,7 @@ def read() -> Agenda:
         next_deadline=deadline,
         next_silence=heartbeat and heartbeat + rescue.silence() + timedelta.resolution,
         next_backfill=backfill,
+        next_chain=chain,
         next_message=min(filter(None, messages), default=None),
     )
 
@@ -146,6 +149,7 @@ def _querysets() -> Iterable[QuerySet[Any, Any]]:
     yield _earliest(queued, "start_before")
     yield _earliest(running, "heartbeat_at")
     yield _earliest(Backfill.objects.all(), "look_at")
+    yield _earliest(NextSlot.objects.all(), "look_at")
     yield _earliest(delivery.waiting(), "due_at")
     yield _earliest(Ping.objects.all(), "due_at")
     yield _earliest(pings.unnoted_starts(), "started_at")

@@ -54,7 +54,7 @@ def in_backlog() -> RunQuerySet:
     """The runs that would give way to a newer run of their schedule."""
     return Run.objects.filter(
         status=Status.QUEUED,
-        trigger=Trigger.SCHEDULE,
+        trigger__in=(Trigger.SCHEDULE, Trigger.CHAIN),
         scheduled_for__isnull=False,
         start_after=None,
         # Always so, and the condition of the index.

@@ -113,6 +113,8 @@ def _planned(due: _Due, now: datetime) -> _Planned | None:
 def _is_ordinary(due: _Due) -> bool:
     """Whether nothing has changed since the row was computed, and no other scheduler has run it since."""
     row, schedule = due.row, due.schedule
+    if schedule.policy.after:
+        return False
     is_rare = schedule.solar_id is not None or schedule.clocked_id is not None
     if not schedule.enabled or schedule.one_off or due.may_be_paused or due.has_backlog or is_rare:
         return False

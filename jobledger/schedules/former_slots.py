@@ -23,16 +23,14 @@ from jobledger.schedules.rules.interval import Clocked
 from jobledger.schedules.rules.slots import Rule, RuleError, Window
 from jobledger.schedules.rules.wallclock import zone_named
 from jobledger.schedules.slot_runs import BrokenScheduleError
-from jobledger.schedules.stored_schedules import (
+from jobledger.schedules.stored_schedules import FIELDS, anchor_of, limited
+from jobledger.schedules.stored_times import (
     CRONTAB_FIELDS,
-    FIELDS,
     ClockedTimes,
     CronTimes,
     IntervalTimes,
     SolarTimes,
     StoredTimes,
-    anchor_of,
-    limited,
     rule_from,
 )
 

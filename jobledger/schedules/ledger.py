@@ -49,7 +49,7 @@ BATCH = 1000
 MAX_RECORDS = 1000
 COMPUTED = (
     *("slot", "due_at", "handled_until", "recorded_at"),
-    *("timing", "target", "broken", "version"),
+    *("timing", "target", "broken", "version", "look_at"),
 )
 
 
@@ -80,6 +80,13 @@ def record_due(now: datetime) -> RecordedBatch:
         not_started=[run for run in runs if run.status != Status.QUEUED],
         has_more=len(rows) == BATCH or len(runs) >= MAX_RECORDS,
     )
+
+
+def record(due: Sequence[DueSlots], now: datetime) -> list[Run]:
+    """Record these slots of schedules, whose rows the caller has locked; returns their runs."""
+    runs = _runs_of(due, now)
+    _write(runs, now)
+    return runs
 
 
 def sync(schedule_ids: Collection[int], now: datetime, *, is_beat: bool = False) -> None:
@@ -332,9 +339,7 @@ def _may_overlap(run: Run) -> bool:
 
 
 def _save(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run], now: datetime) -> None:
-    Run.objects.bulk_create(runs, ignore_conflicts=True)
-    if not_started := [run for run in runs if run.status != Status.QUEUED]:
-        recording.runs_ended(not_started, now)
+    _write(runs, now)
     kept = [row for row in advanced if row.pk in loaded.schedules or row.pk in loaded.unreadable]
     NextSlot.objects.bulk_create(
         kept, update_conflicts=True, unique_fields=["schedule"], update_fields=COMPUTED
@@ -343,6 +348,12 @@ def _save(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run], now
     PeriodicTask.objects.filter(pk__in=finished).update(enabled=False)
     gone = {row.pk for row in advanced} - set(loaded.schedules) - set(loaded.unreadable)
     NextSlot.objects.filter(pk__in=gone | finished).delete()
+
+
+def _write(runs: Sequence[Run], now: datetime) -> None:
+    Run.objects.bulk_create(runs, ignore_conflicts=True)
+    if not_started := [run for run in runs if run.status != Status.QUEUED]:
+        recording.runs_ended(not_started, now)
 
 
 def _advance_one(
@@ -363,6 +374,7 @@ def _advance_one(
     row.version = code_version()
     row.slot, row.due_at, row.broken = plan.next_slot, plan.due_at, ""
     row.handled_until, row.timing, row.target = plan.handled_until, schedule.timing, schedule.target
+    row.look_at = (row.look_at or now) if schedule.policy.after else None
     records += plan.records
     if len(records) > MAX_RECORDS:
         row.handled_until = records[MAX_RECORDS - 1].due
@@ -389,6 +401,7 @@ def _mark_broken(row: NextSlot, name: str, reason: str) -> None:
     if row.broken != reason:
         logger.error("Schedule %s is broken: %s", name, reason)
     row.slot, row.due_at, row.broken, row.version = None, None, reason, code_version()
+    row.look_at = None
 
 
 def _add_missing_policies(loaded: Loaded, now: datetime) -> set[int]:

@@ -21,7 +21,10 @@ from jobledger.schedules.rules.clock_changes import Consequence
 from jobledger.schedules.rules.cron_expression import CronRule
 from jobledger.schedules.rules.slots import Window, slots_between
 from jobledger.schedules.rules.wallclock import LATEST
-from jobledger.schedules.stored_schedules import StoredSchedule, Times
+from jobledger.schedules.stored_schedules import (
+    StoredSchedule,
+    Times,
+)
 
 SLOTS = 10
 LEFT_OUT_SHOWN = 5

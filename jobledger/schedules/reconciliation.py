@@ -19,10 +19,11 @@ from django.db.models import F, Q, QuerySet
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import clock
-from jobledger.models import Calendar, NextSlot, Pause, ScheduleCalendar, SchedulePolicy
+from jobledger.models import Calendar, NextSlot, Pause, Predecessor, ScheduleCalendar, SchedulePolicy
 from jobledger.runs import ordinary_tasks
 from jobledger.runs.publishing import wake_up
 from jobledger.schedules import calendars, ledger, stored_schedules
+from jobledger.schedules.chains import links
 from jobledger.schedules.signals import TIMING_FIELDS
 
 SLICE_SIZE = 5000
@@ -44,7 +45,10 @@ def recheck_held(schedule_ids: Collection[int] | None, now: datetime) -> None:
     held = NextSlot.objects.filter(broken="", slot__lte=now)
     if schedule_ids is not None:
         held = held.filter(schedule__in=schedule_ids)
-    if held.update(due_at=now):
+    waiting = NextSlot.objects.filter(look_at__gt=now)
+    if schedule_ids is not None:
+        waiting = waiting.filter(schedule__in=schedule_ids)
+    if held.update(due_at=now) + waiting.update(look_at=now):
         wake_up.beats()
 
 
@@ -142,7 +146,15 @@ def schedule_saved(
     if created:
         anchor = {"anchor": now.replace(microsecond=0)}
         SchedulePolicy.objects.get_or_create(schedule=instance, defaults=anchor)
-    ledger.sync([instance.pk], now)
+    followers = links.link_up(instance, now) if created else []
+    ledger.sync([instance.pk, *followers], now)
+
+
+def schedule_deleted(sender: Any, instance: PeriodicTask, **kwargs: Any) -> None:
+    """What started after it is broken from now on."""
+    orphaned = Predecessor.objects.filter(schedule=None, name=instance.name)
+    if followers := list(orphaned.values_list("follower", flat=True)):
+        ledger.sync(followers, clock.now())
 
 
 def times_saved(

@@ -17,7 +17,7 @@ from django.db import Error
 
 from jobledger.alerts import background
 from jobledger.escapes import line_logger
-from jobledger.models import ProcessKind, Run
+from jobledger.models import ProcessKind, Run, Status
 from jobledger.outages import is_outage
 from jobledger.runs import lasting_connections
 from jobledger.runs.dispatch import command_line_process
@@ -30,6 +30,7 @@ from jobledger.runs.worker.presence import Presence, touch_health_file
 from jobledger.schedules import agenda, due_alone, ledger
 from jobledger.schedules.agenda import Agenda
 from jobledger.schedules.backfills import backfilling
+from jobledger.schedules.chains import starting
 from jobledger.schedules.ledger import RecordedBatch
 from jobledger.schedules.reconciliation import Reconciliation
 
@@ -203,9 +204,14 @@ class Scheduler(beat.Scheduler):
         if agenda.is_due(todo.next_backfill, now):
             started = backfilling.advance(now)
             self._publish(lambda: publisher.publish(started))
+        chained: list[Run] = []
+        if agenda.is_due(todo.next_chain, now):
+            chained = starting.advance(now)
+            queued = [run for run in chained if run.status == Status.QUEUED]
+            self._publish(lambda: publisher.publish(_not_expired(queued, now)))
         if agenda.is_due(todo.next_publish_after, now):
             published = self._publish(lambda: publisher.publish_due(now))
-        ledger.update_run_counts([*recorded.queued, *recorded.not_started], now)
+        ledger.update_run_counts([*recorded.queued, *recorded.not_started, *chained], now)
         return recorded.has_more or published == publisher.BATCH
 
     def _publish(self, publish: Callable[[], Result]) -> Result | None:

@@ -21,6 +21,7 @@ TIMING_FIELDS = {
 """The models of times, and the fields of a schedule that refer to them."""
 
 _schedule_saved = lazily("jobledger.schedules.reconciliation.schedule_saved")
+_schedule_deleted = lazily("jobledger.schedules.reconciliation.schedule_deleted")
 _times_saved = lazily("jobledger.schedules.reconciliation.times_saved")
 _policy_saved = lazily("jobledger.schedules.reconciliation.policy_saved")
 _calendar_saved = lazily("jobledger.schedules.reconciliation.calendar_saved")
@@ -30,6 +31,7 @@ _pause_changed = lazily("jobledger.schedules.reconciliation.pause_changed")
 def connect() -> None:
     """Connect the signal handlers."""
     post_save.connect(_schedule_saved, PeriodicTask, dispatch_uid="jobledger.schedules.signals.schedule")
+    post_delete.connect(_schedule_deleted, PeriodicTask, dispatch_uid="jobledger.schedules.signals.deleted")
     for model in TIMING_FIELDS:
         post_save.connect(_times_saved, model, dispatch_uid="jobledger.schedules.signals.times")
     post_save.connect(_policy_saved, SchedulePolicy, dispatch_uid="jobledger.schedules.signals.policy")

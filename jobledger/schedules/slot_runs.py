@@ -80,7 +80,7 @@ def run_of(schedule: PeriodicTask, target: Target, planned: PlannedSlot, *, now:
         job=target.job,
         args=target.args,
         options=target.options,
-        trigger=Trigger.SCHEDULE,
+        trigger=Trigger.CHAIN if schedule.policy.after else Trigger.SCHEDULE,
         schedule=schedule,
         schedule_name=schedule.name,
         scheduled_for=planned.scheduled_for,
@@ -123,8 +123,10 @@ def run_id(schedule_id: int, slot: datetime) -> uuid.UUID:
 
 def _start_before(schedule: PeriodicTask, planned: PlannedSlot, now: datetime) -> datetime | None:
     policy = schedule.policy
+    starts_at = planned.due + jitter_delay(policy.jitter, schedule.pk)
     return start_before(
-        starts_at=planned.due + jitter_delay(policy.jitter, schedule.pk),
+        # What starts after others is not late because these have taken long.
+        starts_at=now if policy.after else starts_at,
         recorded_at=now,
         misfire=Misfire(policy.misfire),
         starting_deadline=policy.starting_deadline,

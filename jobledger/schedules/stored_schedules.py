@@ -10,11 +10,9 @@ signal.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
 from django.db import Error
@@ -30,30 +28,38 @@ from django_celery_beat.models import (
 
 from jobledger.calendars.use import NO_CALENDARS, CalendarUse
 from jobledger.jobs.declaration import Misfire
-from jobledger.models import Dialect, NextSlot, SchedulePolicy
+from jobledger.models import After, Dialect, NextSlot, SchedulePolicy
+from jobledger.schedules.chains import links
 from jobledger.schedules.planning.policy import Policy
 from jobledger.schedules.rules.calendar_rule import CalendarRule
-from jobledger.schedules.rules.celery_cron import CeleryCron
-from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.chained import Chained
 from jobledger.schedules.rules.cron_expression import CronRule, fields_of
-from jobledger.schedules.rules.interval import Clocked, Interval
 from jobledger.schedules.rules.slots import ALWAYS, Rule, RuleError, Window
-from jobledger.schedules.rules.solar import Solar
+from jobledger.schedules.stored_times import (
+    CRONTAB_FIELDS,
+    ChainTimes,
+    ClockedTimes,
+    CronTimes,
+    IntervalTimes,
+    SolarTimes,
+    StoredTimes,
+    after_of,
+    rule_from,
+)
 
 READ_BATCH_SIZE = 1000
 PREFETCH_BATCH_SIZE = 500
 KINDS = ("crontab", "interval", "solar", "clocked")
-CRONTAB_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-"""In cron's order."""
-MAX_INTEGER = 2**31 - 1
-"""The largest value of an integer field that every database supports."""
 
 FIELDS = (
     *(f"crontab__{field}" for field in CRONTAB_FIELDS),
     *("crontab__timezone", "interval__every", "interval__period"),
     *("solar__event", "solar__latitude", "solar__longitude", "clocked__clocked_time"),
-    *("start_time", "expires", "one_off", "policy__dialect", "policy__calendars"),
+    *("start_time", "expires", "one_off", "policy__dialect", "policy__after", "policy__calendars"),
 )
+NEVER = datetime(9998, 1, 1, tzinfo=UTC)
+"""Stored for what starts after others, since django-celery-beat knows no schedule without a time."""
+_ASSIGNED = "_assigned_predecessors"
 UNREADABLE = (ValidationError, ValueError, TypeError)
 """What Django's fields raise for invalid values, which can only have been written with SQL."""
 
@@ -92,43 +98,6 @@ def target_at(path: str) -> Func:
 
 
 TIMING, TARGET = timing_at(""), target_at("")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CronTimes:
-    """A cron expression in a zone."""
-
-    expression: str
-    zone: ZoneInfo
-    dialect: Dialect = Dialect.CRON
-
-
-@dataclass(frozen=True, kw_only=True)
-class IntervalTimes:
-    """An interval, in the unit that the user chose."""
-
-    every: int
-    period: str
-    """``days``, ``hours``, ``minutes`` or ``seconds``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClockedTimes:
-    """A single time."""
-
-    at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class SolarTimes:
-    """A solar event at a location."""
-
-    event: str
-    latitude: Decimal
-    longitude: Decimal
-
-
-StoredTimes = CronTimes | IntervalTimes | ClockedTimes | SolarTimes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,18 +195,39 @@ def _load_one_by_one(enabled: QuerySet[PeriodicTask], schedule_ids: Collection[i
 def times_of(schedule: PeriodicTask) -> Times:
     """When the schedule is due, and its policy. Raises ValueError if they cannot be evaluated."""
     policy = SchedulePolicy.of(schedule)
+    if policy.after:
+        _check_chain(schedule)
     return Times(
         rule=rule_from(_read(schedule), anchor_of(policy, schedule.start_time)),
-        window=Window(start_time=schedule.start_time, expires=schedule.expires, one_off=schedule.one_off),
+        window=_window(schedule, policy),
         policy=policy_from(policy),
         enabled=schedule.enabled,
         calendars=CalendarUse.read(policy.calendars),
     )
 
 
+def _check_chain(schedule: PeriodicTask) -> None:
+    missing = [link.name for link in links.predecessors_of(schedule) if link.schedule is None]
+    if missing:
+        raise RuleError(f"after: there is no schedule {missing[0]!r}", field="after")
+    if schedule.clocked_id is None or schedule.clocked.clocked_time != NEVER:
+        raise RuleError("after: it has times of its own as well as predecessors", field="after")
+
+
+def _window(schedule: PeriodicTask, policy: SchedulePolicy) -> Window:
+    # What starts after others is stored as a clocked schedule, which django-celery-beat runs once.
+    one_off = schedule.one_off and not policy.after
+    return Window(start_time=schedule.start_time, expires=schedule.expires, one_off=one_off)
+
+
 def limited(rule: Rule, calendars: CalendarUse, window: Window) -> Rule:
     """The rule limited by calendars, whose days are days in the rule's zone, or else in the project's."""
     if not calendars:
+        return rule
+    if isinstance(rule, Chained):
+        if calendars.is_moved:
+            message = "calendars: what starts after other schedules cannot be moved; choose to skip it"
+            raise RuleError(message, field="calendars")
         return rule
     zone = rule.zone if isinstance(rule, CronRule) else timezone.get_default_timezone()
     return CalendarRule(base=rule, use=calendars, zone=zone, window=window)
@@ -295,32 +285,6 @@ def _stored(schedule: PeriodicTask) -> StoredSchedule:
     )
 
 
-def validated(times: StoredTimes, anchor: datetime) -> Rule:
-    """The rule for times to be stored. Raises RuleError, also for values too large for their columns."""
-    rule = rule_from(times, anchor)
-    match times:
-        case CronTimes():
-            _check_lengths(times)
-        case IntervalTimes() if times.every > MAX_INTEGER:
-            raise RuleError(f"every: {times.every} is more than {MAX_INTEGER}", field="every")
-    return rule
-
-
-def rule_from(times: StoredTimes, anchor: datetime) -> Rule:
-    """The rule for these times; an interval counts from the anchor. Raises RuleError."""
-    match times:
-        case CronTimes(dialect=dialect):
-            rule = CeleryCron if dialect is Dialect.CELERY else Cron
-            return rule(expression=times.expression, zone=times.zone)
-        case IntervalTimes():
-            return Interval(every=_length(times), anchor=anchor)
-        case ClockedTimes():
-            return Clocked(at=times.at)
-        case SolarTimes():
-            latitude, longitude = float(times.latitude), float(times.longitude)
-            return Solar(event=times.event, latitude=latitude, longitude=longitude)
-
-
 def of(schedule: PeriodicTask) -> StoredTimes | None:
     """The schedule's times as stored; None if it has none, or they cannot be read."""
     try:
@@ -330,8 +294,14 @@ def of(schedule: PeriodicTask) -> StoredTimes | None:
 
 
 def assign(schedule: PeriodicTask, times: StoredTimes) -> None:
-    """Set the schedule's times. Saves the related row if necessary, but not the schedule itself."""
-    if of(schedule) == times:
+    """Set the schedule's times. Saves the related row if necessary, but not the schedule itself.
+
+    The caller sets ``after`` of its policy and, once the schedule is saved, the links to its predecessors.
+    """
+    if isinstance(times, ChainTimes):
+        setattr(schedule, _ASSIGNED, times.after)
+        schedule.one_off = True
+    if of(schedule) == times and SchedulePolicy.of(schedule).after == after_of(times):
         return
     kind, model, values = _row(times)
     for each in KINDS:
@@ -341,13 +311,24 @@ def assign(schedule: PeriodicTask, times: StoredTimes) -> None:
     schedule.one_off = schedule.one_off or kind == "clocked"
 
 
+def _chain(schedule: PeriodicTask, policy: SchedulePolicy) -> ChainTimes:
+    # Links are saved after the schedule.
+    names = getattr(schedule, _ASSIGNED, None) or tuple(
+        link.current_name for link in links.predecessors_of(schedule)
+    )
+    return ChainTimes(after=names, after_failure=policy.after == After.END)
+
+
 def _read(schedule: PeriodicTask) -> StoredTimes:
+    policy = SchedulePolicy.of(schedule)
+    if policy.after:
+        return _chain(schedule, policy)
     match [kind for kind in KINDS if getattr(schedule, f"{kind}_id") is not None]:
         case ["crontab"]:
             return CronTimes(
                 expression=_expression(schedule.crontab),
                 zone=schedule.crontab.timezone,
-                dialect=Dialect(SchedulePolicy.of(schedule).dialect),
+                dialect=Dialect(policy.dialect),
             )
         case ["interval"]:
             return IntervalTimes(every=schedule.interval.every, period=schedule.interval.period)
@@ -370,6 +351,8 @@ def _row(times: StoredTimes) -> tuple[str, Any, dict[str, Any]]:
             return "interval", IntervalSchedule, {"every": times.every, "period": times.period}
         case ClockedTimes():
             return "clocked", ClockedSchedule, {"clocked_time": times.at}
+        case ChainTimes():
+            return "clocked", ClockedSchedule, {"clocked_time": NEVER}
         case SolarTimes():
             place = {"latitude": times.latitude, "longitude": times.longitude}
             return "solar", SolarSchedule, {"event": times.event, **place}
@@ -383,19 +366,3 @@ def _expression(crontab: CrontabSchedule) -> str:
 def _equal_or_new(model: Any, values: dict[str, Any]) -> Any:
     # Only solar rows have a unique constraint: there may be several identical rows of the other kinds.
     return model.objects.filter(**values).order_by("pk").first() or model.objects.create(**values)
-
-
-def _check_lengths(times: CronTimes) -> None:
-    for name, text in zip(CRONTAB_FIELDS, fields_of(times.expression), strict=True):
-        max_length = CrontabSchedule._meta.get_field(name).max_length
-        if len(text) > max_length:
-            label = name.replace("_", "-")
-            raise RuleError(f"{label}: it is longer than {max_length} characters", field=label)
-
-
-def _length(times: IntervalTimes) -> timedelta:
-    try:
-        return timedelta(**{times.period: times.every})
-    except (TypeError, OverflowError):
-        message = f"every: {times.every} {times.period} is not a valid interval"
-        raise RuleError(message, field="every") from None

@@ -1,5 +1,6 @@
 """Schedules in plain English."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
@@ -9,9 +10,10 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.calendars.use import CalendarUse
 from jobledger.models import SchedulePolicy
-from jobledger.schedules import stored_schedules
+from jobledger.schedules import stored_schedules, stored_times
 from jobledger.schedules.rules import celery_cron
 from jobledger.schedules.rules.celery_cron import CeleryCron
+from jobledger.schedules.rules.chained import Chained
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import ParsedCron, parse
 from jobledger.schedules.rules.cron_words import OF_THE_DAY, every, listed, phrase
@@ -19,7 +21,13 @@ from jobledger.schedules.rules.interval import Clocked, Interval
 from jobledger.schedules.rules.slots import Rule
 from jobledger.schedules.rules.solar import Solar
 from jobledger.schedules.rules.wallclock import EARLIEST
-from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes, SolarTimes, StoredTimes
+from jobledger.schedules.stored_times import (
+    ChainTimes,
+    CronTimes,
+    IntervalTimes,
+    SolarTimes,
+    StoredTimes,
+)
 
 
 def in_words(expression: str) -> str:
@@ -55,7 +63,7 @@ def described(schedule: PeriodicTask) -> str:
     times = stored_schedules.of(schedule)
     try:
         # The phrase does not mention an interval's anchor, so any will do.
-        rule = stored_schedules.rule_from(times, EARLIEST) if times else None
+        rule = stored_times.rule_from(times, EARLIEST) if times else None
         words = rule_words(rule, timezone.get_current_timezone()) if rule else NO_TIMES
         words += calendar_words(CalendarUse.read(SchedulePolicy.of(schedule).calendars))
     except stored_schedules.UNREADABLE:
@@ -83,6 +91,8 @@ def rule_words(rule: Rule, zone: tzinfo) -> str:
             return length_words(length)
         case Clocked(at=at):
             return _clocked_words(at, zone)
+        case Chained(after=after, after_failure=after_failure):
+            return chain_words(after, after_failure=after_failure)
         case Solar(event=event, latitude=latitude, longitude=longitude):
             return _solar_words(event, latitude, longitude)
     raise TypeError(f"cannot describe {type(rule).__name__}")
@@ -133,8 +143,16 @@ def _solar_words(event: str, latitude: float, longitude: float) -> str:
     return f"every day at {words} at {abs(latitude):g}° {north_south}, {abs(longitude):g}° {east_west}"
 
 
+def chain_words(after: Sequence[str], *, after_failure: bool) -> str:
+    """What it starts after: ``after a and b have succeeded``."""
+    verb = ("have" if len(after) > 1 else "has") + (" ended" if after_failure else " succeeded")
+    return f"after {listed(after, 'and')} {verb}" if after else NO_TIMES
+
+
 def _as_stored(times: StoredTimes | None) -> str:
     match times:
+        case ChainTimes():
+            return chain_words(times.after, after_failure=times.after_failure)
         case CronTimes():
             return f"{times.expression} {times.zone}"
         case IntervalTimes():

@@ -35,6 +35,7 @@ from jobledger.runs import leftovers, limits, overlap, reasons
 from jobledger.runs.execution import progress
 from jobledger.runs.phrases import Part
 from jobledger.schedules.backfills import backfilling
+from jobledger.schedules.chains import related_runs
 
 MAX_CHILDREN = 50
 MAX_ATTEMPTS = 100
@@ -250,6 +251,16 @@ class RunPage:
     @property
     def parent(self) -> RelatedRun | None:
         return RelatedRun(run=self.run.parent) if self.run.parent else None
+
+    @cached_property
+    def started_after(self) -> list[RelatedRun]:
+        """The runs after which a chain has started this one."""
+        return [RelatedRun(run=run) for run in related_runs.predecessors_of(self.run)]
+
+    @cached_property
+    def then_started(self) -> list[RelatedRun]:
+        """The runs that chains have started after this one."""
+        return [RelatedRun(run=run) for run in related_runs.followers_of(self.run)]
 
     @property
     def children(self) -> list[RelatedRun]:

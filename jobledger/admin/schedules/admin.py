@@ -45,6 +45,7 @@ from jobledger.admin.schedules.versions.pages import ScheduleVersions
 from jobledger.admin_site import page_url, page_view
 from jobledger.jobs import registry
 from jobledger.models import AlertRule, Backfill, NextSlot
+from jobledger.schedules.chains import links
 from jobledger.schedules.declared.values import LABELS
 
 NAME = "django_celery_beat_periodictask"
@@ -270,6 +271,8 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
             "preview_url": _url("preview", stored),
             "overview": overview(stored, form.now, with_runs=may_see_runs) if stored else None,
             "origin": origin.origins([stored]).get(stored.pk) if stored else None,
+            "followers": links.followers_of(stored) if stored else [],
+            "predecessors": links.predecessors_of(stored) if stored else [],
             "may_edit": self._may_edit(request, stored),
             "may_delete": stored is not None and self.has_delete_permission(request, stored),
             "may_pause": stored is not None and rights.may_pause(request.user),

@@ -7,6 +7,7 @@ the new timing and policy take effect in the ledger together.
 """
 
 import copy
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,21 +27,24 @@ from jobledger.admin.schedules.forms import DELIVERY, VALIDITY, DetailsForm, Tim
 from jobledger.admin.schedules.policy_form import PolicyForm
 from jobledger.admin.schedules.snapshot import Snapshot, changes_between, snapshot_of
 from jobledger.admin.schedules.target import TargetForm, selected_job, stored_target
-from jobledger.jobs import json_text
+from jobledger.jobs import json_text, registry
 from jobledger.models import SchedulePolicy
-from jobledger.schedules import stored_schedules
+from jobledger.schedules import stored_schedules, stored_times
+from jobledger.schedules.chains import links
 from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.preview import Preview, preview
 from jobledger.schedules.rules.slots import RuleError, Window
 from jobledger.schedules.stored_schedules import (
-    CronTimes,
     StoredSchedule,
     Times,
     stored_schedule,
 )
+from jobledger.schedules.stored_times import ChainTimes, CronTimes, after_of
 
-_NOT_IN_POLICY_FORM = ("dialect", "calendars", "left_out")
+_NOT_IN_POLICY_FORM = ("dialect", "calendars", "left_out", "after")
 VERSION, SEEN = "version", "seen"
+MAX_NAMES_COMPARED = 1000
+"""Among how many names a similar one is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,20 +72,30 @@ class EditForm:
         now: datetime,
         job_name: str = "",
         accepts_past: bool = False,
+        planned: Collection[str] | None = None,
     ) -> None:
         """``data`` is the submitted data, if any; ``job_name`` preselects the job of a new schedule.
 
-        ``accepts_past`` is that of the form for the timing.
+        ``accepts_past`` is that of the form for the timing. ``planned`` are the names of schedules that are
+        saved together with this one by a caller who then checks that they do not start after each other.
         """
-        self.stored, self.now = stored, now
+        self.stored, self.now, self._planned = stored, now, planned
         self.stored_policy = SchedulePolicy.of(stored) if stored else _new_policy(now)
         # The forms modify copies, which are then compared with the stored values.
         edited = PeriodicTask() if stored is None else copy.copy(stored)
         self.details = DetailsForm(data, instance=edited, label_suffix="")
+        if self.stored_policy.after:
+            # Only because django-celery-beat requires it.
+            self.details.initial["one_off"] = False
         self._job = selected_job(data, stored_target(stored), job_name)
         self.policy = PolicyForm(data, instance=copy.copy(self.stored_policy), job=self._job)
         self.times = TimesForm(
-            data, stored=_times_of(stored), anchor=self._anchor(), now=now, accepts_past=accepts_past
+            data,
+            stored=_times_of(stored),
+            anchor=self._anchor(),
+            now=now,
+            accepts_past=accepts_past,
+            problem_with_after=self._problem_with_after,
         )
         self.calendars = CalendarsForm(data, policy=self.stored_policy)
         self._data, self._job_name = data, job_name
@@ -169,7 +183,8 @@ class EditForm:
         if not are_valid or self._has_validity_errors or self.times.rule is None:
             return None
         data = self.details.cleaned_data
-        is_once = bool(data.get("one_off")) or self.times.is_once
+        is_chained = isinstance(self.times.times, ChainTimes)
+        is_once = not is_chained and (bool(data.get("one_off")) or self.times.is_once)
         window = Window(start_time=data.get("start_time"), expires=data.get("expires"), one_off=is_once)
         policy = stored_schedules.policy_from(self.policy.instance)
         times = Times(
@@ -264,7 +279,9 @@ class EditForm:
             # Sends no signal: the ledger must not see the new policy before the new timing.
             SchedulePolicy.objects.filter(pk=schedule.pk).update(**policy)
             self.calendars.save_links(schedule.pk)
+            links.assign(schedule.pk, self._after, self.now)
             schedule.save()
+            self._check_cycle()
             return schedule
         schedule.pk = new_id
         schedule.save(force_insert=True)
@@ -272,8 +289,35 @@ class EditForm:
         self.calendars.save_links(new_policy.pk)
         for name, value in policy.items():
             setattr(new_policy, name, value)
+        links.assign(schedule.pk, self._after, self.now)
         new_policy.save()
+        self._check_cycle()
         return schedule
+
+    @property
+    def _after(self) -> Sequence[str]:
+        """The names of its predecessors."""
+        return self.times.times.after if isinstance(self.times.times, ChainTimes) else ()
+
+    def _check_cycle(self) -> None:
+        """Raise ConflictError if another user has just made a cycle of what this form adds to."""
+        if self._after and self._planned is None and links.stored_cycle():
+            raise ConflictError
+
+    def _problem_with_after(self, names: Sequence[str]) -> str:
+        """Why the schedule cannot start after those of these names; empty if it can."""
+        stored = set(PeriodicTask.objects.filter(name__in=names).values_list("name", flat=True))
+        missing = [name for name in names if name not in stored and name not in (self._planned or ())]
+        if missing:
+            known = PeriodicTask.objects.values_list("name", flat=True)
+            hint = registry.suggestion(missing[0], known[:MAX_NAMES_COMPARED])
+            return f"There is no schedule “{missing[0]}”. {hint}".rstrip()
+        if self._planned is not None:
+            return ""
+        old = self.stored.name if self.stored else ""
+        name = self.details.cleaned_data.get("name", old) if self.details.is_valid() else old
+        path = links.cycle_with(name, names, replaces=old)
+        return f"It would start after itself: {path}." if path else ""
 
     def _policy_values(self) -> dict[str, Any]:
         policy, names = self.policy.instance, [*PolicyForm.Meta.fields, *_NOT_IN_POLICY_FORM]
@@ -292,6 +336,7 @@ class EditForm:
             stored_schedules.assign(schedule, self.times.times)
         if isinstance(self.times.times, CronTimes):
             self.policy.instance.dialect = self.times.times.dialect
+        self.policy.instance.after = after_of(self.times.times)
         self.policy.instance.calendars = self.calendars.copy
         self.policy.instance.left_out = self.calendars.left_out_choice
         schedule.policy = self.policy.instance
@@ -316,5 +361,5 @@ def _new_policy(now: datetime) -> SchedulePolicy:
     return SchedulePolicy(anchor=now.replace(microsecond=0))
 
 
-def _times_of(stored: PeriodicTask | None) -> stored_schedules.StoredTimes | None:
+def _times_of(stored: PeriodicTask | None) -> stored_times.StoredTimes | None:
     return stored_schedules.of(stored) if stored else None

@@ -3,6 +3,7 @@
 Errors are attached to their fields, with the messages of the rules that raised them.
 """
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, ClassVar
@@ -19,13 +20,14 @@ from jobledger.jobs import json_text, secrets
 from jobledger.jobs.options import OptionsError
 from jobledger.models import Dialect
 from jobledger.runs.publishing import delivery
-from jobledger.schedules import stored_schedules
+from jobledger.schedules import stored_times
 from jobledger.schedules.rules import solar, wallclock
 from jobledger.schedules.rules.slots import Rule, RuleError
 from jobledger.schedules.rules.solar import EVENTS
 from jobledger.schedules.rules.wallclock import zone_named
-from jobledger.schedules.stored_schedules import (
+from jobledger.schedules.stored_times import (
     MAX_INTEGER,
+    ChainTimes,
     ClockedTimes,
     CronTimes,
     IntervalTimes,
@@ -37,8 +39,8 @@ NAMED = ("name", "enabled", "description")
 VALIDITY = ("start_time", "expires", "one_off")
 DELIVERY = ("queue", "priority", "expire_seconds", "exchange", "routing_key", "headers")
 
-CRON, INTERVAL, ONCE, SUN = "cron", "interval", "once", "sun"
-KINDS = ((CRON, "Cron"), (INTERVAL, "Interval"), (ONCE, "Once"))
+CRON, INTERVAL, ONCE, SUN, AFTER = "cron", "interval", "once", "sun", "after"
+KINDS = ((CRON, "Cron"), (INTERVAL, "Interval"), (ONCE, "Once"), (AFTER, "After others"))
 UNITS = (
     ("seconds", "seconds"),
     ("minutes", "minutes"),
@@ -207,6 +209,20 @@ class TimesForm(forms.Form):
         widget=forms.TextInput(attrs={"list": "zones", "placeholder": "Europe/London"}),
         help_text="A name such as Europe/London. Times follow its local clock and daylight saving time.",
     )
+    after = forms.CharField(
+        label="After",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
+        help_text=(
+            "The names of schedules, one per line. Once each of them has run for the same scheduled time, "
+            "this one starts for that time. Only runs that they start themselves count."
+        ),
+    )
+    after_failure = forms.BooleanField(
+        label="Start even if they have failed",
+        required=False,
+        help_text="Otherwise, all of them must have succeeded. Runs that never started do not count.",
+    )
     event = forms.ChoiceField(label="Event", choices=[(name, name) for name in EVENTS], required=False)
     latitude = forms.DecimalField(label="Latitude", required=False, max_digits=9, decimal_places=6)
     longitude = forms.DecimalField(label="Longitude", required=False, max_digits=9, decimal_places=6)
@@ -220,6 +236,7 @@ class TimesForm(forms.Form):
         now: datetime,
         prefix: str = "times",
         accepts_past: bool = False,
+        problem_with_after: Callable[[Sequence[str]], str] = lambda names: "",
     ) -> None:
         """``anchor`` is the time from which intervals are counted.
 
@@ -229,7 +246,7 @@ class TimesForm(forms.Form):
         self.times: StoredTimes | None = None
         self.rule: Rule | None = None
         self._stored, self._anchor, self._now = stored, anchor, now
-        self._accepts_past = accepts_past
+        self._accepts_past, self._problem_with_after = accepts_past, problem_with_after
         kind: Any = self.fields["kind"]
         unit: Any = self.fields["unit"]
         if self.has_sun:
@@ -257,11 +274,17 @@ class TimesForm(forms.Form):
         """Ignores the fields of other kinds."""
         data: dict[str, Any] = super().clean() or self.cleaned_data
         kind = data.get("kind")
-        parsers = {CRON: self._cron, INTERVAL: self._interval, ONCE: self._once, SUN: self._sun}
+        parsers = {
+            CRON: self._cron,
+            INTERVAL: self._interval,
+            ONCE: self._once,
+            SUN: self._sun,
+            AFTER: self._chain,
+        }
         self._ignore_other_kinds(kind)
         try:
             self.times = parsers[kind](data) if kind in parsers and not self.errors else None
-            self.rule = stored_schedules.validated(self.times, self._anchor) if self.times else None
+            self.rule = stored_times.validated(self.times, self._anchor) if self.times else None
             if self.rule is not None:
                 # Checks that the event occurs at all: it may not near the poles.
                 self.rule.first_after(self._now)
@@ -276,7 +299,12 @@ class TimesForm(forms.Form):
         return data
 
     def _ignore_other_kinds(self, kind: str | None) -> None:
-        fields = {CRON: ("cron", "zone", "dialect"), INTERVAL: ("every", "unit"), ONCE: ("at", "zone")}
+        fields = {
+            CRON: ("cron", "zone", "dialect"),
+            INTERVAL: ("every", "unit"),
+            ONCE: ("at", "zone"),
+            AFTER: ("after", "after_failure"),
+        }
         own = fields.get(kind or "", ("event", "latitude", "longitude"))
         for name in set(self.errors) - {*own, "kind"}:
             del self.errors[name]
@@ -333,6 +361,16 @@ class TimesForm(forms.Form):
             return None
         return time
 
+    def _chain(self, data: dict[str, Any]) -> StoredTimes | None:
+        names = {line.strip() for line in (data.get("after") or "").splitlines()} - {""}
+        if not names:
+            self.add_error("after", self.fields["after"].error_messages["required"])
+            return None
+        if problem := self._problem_with_after(sorted(names)):
+            self.add_error("after", problem)
+            return None
+        return ChainTimes(after=tuple(sorted(names)), after_failure=bool(data.get("after_failure")))
+
     def _sun(self, data: dict[str, Any]) -> StoredTimes | None:
         if not self._require(data, "event", "latitude", "longitude"):
             return None
@@ -353,4 +391,6 @@ def initial_of(stored: StoredTimes | None) -> dict[str, Any]:
         case SolarTimes():
             place = {"latitude": stored.latitude, "longitude": stored.longitude}
             return {**own, "kind": SUN, "event": stored.event, **place}
+        case ChainTimes(after=after, after_failure=after_failure):
+            return {**own, "kind": AFTER, "after": "\n".join(after), "after_failure": after_failure}
     return own

@@ -268,6 +268,8 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
             return _quiet("-")
         if overview.next_slot is None:
             return _quiet("not known yet")
+        if overview.is_chained:
+            return _quiet("after others")
         if overview.next_slot.slot is None:
             return _quiet("no more runs")
         return _next_run(overview, overview.next_slot.slot)

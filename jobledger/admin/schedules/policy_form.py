@@ -13,7 +13,7 @@ from jobledger.formats import duration_text
 from jobledger.jobs.declaration import MAX_CATCH_UP, MAX_FAILURES, MAX_TIME_LIMIT, Concurrency
 from jobledger.jobs.registry import Job
 from jobledger.models import SchedulePolicy
-from jobledger.schedules.stored_schedules import MAX_INTEGER
+from jobledger.schedules.stored_times import MAX_INTEGER
 
 PREFIX = "policy"
 LIMITS = ("max_live_per_schedule", "max_live")

@@ -15,6 +15,7 @@ from jobledger.reason import slot_count
 from jobledger.schedules.planning.policy import PausePeriod
 from jobledger.schedules.preview import SLOTS, Preview
 from jobledger.schedules.rules.calendar_rule import LeftOut
+from jobledger.schedules.rules.chained import Chained
 from jobledger.schedules.rules.clock_changes import Consequence
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import CronRule
@@ -83,6 +84,7 @@ def formatted_preview(form: EditForm) -> FormattedPreview | None:
     if preview is None or times is None:
         return None
     zone = _zone_of(times)
+    is_chained = isinstance(times.rule, Chained)
     others = neighbours_in(preview.minutes, exclude=form.stored.pk if form.stored else None)
     return FormattedPreview(
         words=rule_words(times.rule, zone) + calendar_words(times.calendars),
@@ -97,7 +99,7 @@ def formatted_preview(form: EditForm) -> FormattedPreview | None:
         ],
         is_same=preview.is_same,
         left_out=[left_out_words(each, zone) for each in preview.left_out],
-        never="" if preview.new_slots or not times.calendars else NEVER,
+        never="" if preview.new_slots or not times.calendars or is_chained else NEVER,
         jitter=_jitter(preview.delay, times.policy.jitter),
         zone=str(zone) if isinstance(times.rule, CronRule) else "",
         clock_changes=[(_change(each), each.sentence) for each in preview.clock_changes],
@@ -213,6 +215,8 @@ def _start(preview: Preview, zone: tzinfo) -> str:
 def _next(preview: Preview, times: Times, zone: tzinfo, now: datetime) -> str:
     if not times.enabled:
         return "Disabled: nothing starts until the schedule is enabled."
+    if isinstance(times.rule, Chained):
+        return f"The next run starts {rule_words(times.rule, zone)}."
     if preview.next_slot is None:
         return "There is no next run."
     if preview.held_by:

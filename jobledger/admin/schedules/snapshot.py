@@ -23,7 +23,7 @@ from jobledger.models import Dialect, SchedulePolicy
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.documents import version_of
 from jobledger.schedules.documents.keys import Document
-from jobledger.schedules.stored_schedules import CronTimes
+from jobledger.schedules.stored_times import CronTimes
 from jobledger.schedules.words import described
 
 _RAW = (*DetailsForm.Meta.fields, "task", "args", "kwargs")

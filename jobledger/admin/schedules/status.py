@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import TextChoices, prefetch_related_objects
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
@@ -17,7 +18,12 @@ from jobledger.admin.recent_runs import NewestRuns, RecentRun
 from jobledger.jobs import registry
 from jobledger.models import PROBLEMS, NextSlot, Pause
 from jobledger.schedules import pausing
-from jobledger.schedules.stored_schedules import KINDS, UNREADABLE, prefetch_times
+from jobledger.schedules.chains import links
+from jobledger.schedules.stored_schedules import (
+    KINDS,
+    UNREADABLE,
+    prefetch_times,
+)
 from jobledger.schedules.words import described
 
 RUNS_SHOWN = 20
@@ -53,6 +59,10 @@ class ScheduleOverview:
     """Whether runs were loaded. False for users without permission to view runs."""
     marks: Marks
     urls: RunUrls
+    is_chained: bool = False
+    """Whether it starts after other schedules."""
+    followers: Sequence[str] = ()
+    """The names of the schedules that start after it."""
 
     @property
     def status(self) -> ScheduleStatus:
@@ -61,7 +71,7 @@ class ScheduleOverview:
             return ScheduleStatus.DISABLED
         if self.broken:
             return ScheduleStatus.BROKEN
-        is_finished = self.next_slot is not None and self.next_slot.slot is None
+        is_finished = self.next_slot is not None and self.next_slot.slot is None and not self.is_chained
         return ScheduleStatus.FINISHED if is_finished else ScheduleStatus.ENABLED
 
     @property
@@ -109,11 +119,19 @@ class ScheduleOverview:
         return next((each for each in self.pauses if each.until is None or slot < each.until), None)
 
     @property
+    def then_starts(self) -> str:
+        return ", ".join(self.followers)
+
+    @property
     def next_run_when(self) -> SafeString:
+        if self.is_chained and self.is_enabled and not self.broken:
+            return format_html("{}", self.times)
         return display.when(self.next_slot.slot if self.next_slot else None, self.now)
 
     @property
     def next_run_time(self) -> SafeString:
+        if self.is_chained and self.is_enabled and not self.broken:
+            return format_html("{}", self.times)
         return display.exactly_when(self.next_slot.slot if self.next_slot else None, self.now)
 
     @property
@@ -167,6 +185,7 @@ def overviews(
     pauses_of = _pauses(ids, now)
     runs = recent_runs.runs_of_schedules(ids, max_runs) if with_runs else {}
     marks, urls = Marks(), RunUrls()
+    followers = links.follower_names(ids)
     return {
         schedule.pk: ScheduleOverview(
             now=now,
@@ -180,6 +199,8 @@ def overviews(
             shows_runs=with_runs,
             marks=marks,
             urls=urls,
+            followers=followers.get(schedule.pk, ()),
+            is_chained=links.starts_after_others(schedule),
         )
         for schedule in schedules
     }

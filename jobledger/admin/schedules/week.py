@@ -24,6 +24,7 @@ from django.views.decorators.http import require_safe
 from jobledger.admin import rights
 from jobledger.admin.schedules.preview import left_out_words
 from jobledger.admin_site import page_view
+from jobledger.schedules.chains import links
 from jobledger.schedules.upcoming import Upcoming, UpcomingLeftOut, upcoming
 
 DAYS = 7
@@ -194,6 +195,7 @@ def _week_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
         "levels": range(1, LEVELS + 1),
         "max_schedules": MAX_SCHEDULES,
         "zone": timezone.get_current_timezone_name(),
+        "chains": links.chains()[:LISTED],
     }
     return TemplateResponse(request, "jobledger/schedules/week.html", context)
 

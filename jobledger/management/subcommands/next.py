@@ -57,6 +57,8 @@ class Command(OperatorCommand):
         else:
             lines = (_line(slot, each, is_single=choice.is_single) for slot, each in found)
         if printing.write_lines(self.stdout, lines):
+            for note in timetables.chain_notes(choice):
+                self.remark(note)
             self._warn_of_surprises(choice, start)
             self._warn_of_pauses(choice)
             self._tell_of_what_is_left_out(choice, start)

@@ -69,6 +69,8 @@ class Command(OperatorCommand):
         else:
             lines = (_line(slot, each) for slot, each in slots)
         if printing.write_lines(self.stdout, lines):
+            for note in timetables.chain_notes(choice):
+                self.remark(note)
             # Not an error, so without its colour.
             self.remark(str(summary))
 

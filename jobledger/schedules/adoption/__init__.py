@@ -25,7 +25,10 @@ from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.clock_changes import next_changes
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import RESOLUTION, RuleError, previous_slot, slots_between
-from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes
+from jobledger.schedules.stored_times import (
+    CronTimes,
+    IntervalTimes,
+)
 
 HORIZON = timedelta(days=800)
 """Within this time, two expressions with different days differ, and a zone's clock changes."""

@@ -37,7 +37,8 @@ from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import RESOLUTION, slots_between
 from jobledger.schedules.rules.wallclock import LATEST
-from jobledger.schedules.stored_schedules import CronTimes, Times
+from jobledger.schedules.stored_schedules import Times
+from jobledger.schedules.stored_times import CronTimes
 
 COUNT = 5
 _CLEANUP = "celery.backend_cleanup"

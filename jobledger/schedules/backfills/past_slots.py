@@ -30,6 +30,7 @@ from jobledger.models import LIVE, SUCCESSES, NextSlot, Reason, Run, Status, Tri
 from jobledger.reason import MANY
 from jobledger.retention import limits
 from jobledger.schedules import slot_runs, stored_schedules
+from jobledger.schedules.chains import links
 from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.slots import RESOLUTION, slots_between
 from jobledger.schedules.slot_runs import Target
@@ -179,6 +180,8 @@ def past_slots(
 ) -> PastSlots:
     """The slots from ``since`` until before ``until``. Raises BackfillError."""
     target = target_of(schedule)
+    if links.starts_after_others(schedule):
+        raise BackfillError("it starts after other schedules, and has no times of its own")
     if until <= since:
         raise BackfillError("the range ends before it starts", field="to")
     if until > now:

@@ -30,10 +30,12 @@ from jobledger.jobs.declaration import (
     SolarEvent,
 )
 from jobledger.runs.publishing import delivery
-from jobledger.schedules import stored_schedules
+from jobledger.schedules import stored_times
+from jobledger.schedules.chains.cycles import cycle_in, path_of
 from jobledger.schedules.rules.slots import RuleError
 from jobledger.schedules.rules.wallclock import EARLIEST, to_utc, zone_named
-from jobledger.schedules.stored_schedules import (
+from jobledger.schedules.stored_times import (
+    ChainTimes,
     ClockedTimes,
     CronTimes,
     IntervalTimes,
@@ -97,7 +99,7 @@ class Declared:
     def times(self) -> StoredTimes:
         """When it is due. Raises RuleError if that cannot be evaluated."""
         times = _times(self.schedule)
-        stored_schedules.validated(times, EARLIEST)
+        stored_times.validated(times, EARLIEST)
         return times
 
 
@@ -105,7 +107,9 @@ def all_declared() -> Iterator[Declared]:
     """Yield every declared schedule. Anything but a list of schedules is left to ``general_problems``."""
     for job in registry.all_jobs().values():
         declared: object = job.declaration.schedules
-        own = declared if isinstance(declared, list | tuple) else ()
+        own = [*declared] if isinstance(declared, list | tuple) else []
+        if job.declaration.after:
+            own.append(Schedule(after=job.declaration.after))
         in_settings = settings_of_service.SCHEDULES.get(job.name, ())
         for schedules, is_in_settings in (own, False), (in_settings, True):
             for schedule in schedules:
@@ -142,6 +146,8 @@ def validated() -> list[Declared]:
     """Every declared schedule. Raises DeclarationError if anything that is declared is not valid."""
     found = list(all_declared())
     texts = [*map(str, general_problems())]
+    if path := cycle():
+        texts.append(f"after: schedules must not start after each other: {path}")
     for one in found:
         where = f"schedule {one.name!r} of job {one.job.name}"
         texts += [f"{where}: {each}" for each in problems(one) if not each.is_of_job]
@@ -152,6 +158,12 @@ def validated() -> list[Declared]:
     if texts:
         raise DeclarationError("; ".join(map(escaped, texts)))
     return found
+
+
+def cycle() -> str:
+    """The path of a cycle among the declared schedules; empty if there is none."""
+    edges = {one.name: list(one.schedule.after) for one in all_declared() if _are_names(one.schedule.after)}
+    return path_of(cycle_in(edges))
 
 
 def general_problems() -> Iterator[Problem]:
@@ -229,10 +241,12 @@ def _option_problems(declared: Declared) -> Iterator[Problem]:
 
 
 def _times(schedule: Schedule) -> StoredTimes:
-    given = [name for name in _TIMINGS if getattr(schedule, name) is not None]
+    given = _given(schedule)
     if len(given) != 1:
-        raise RuleError("exactly one of `cron`, `every`, `at` and `solar` is required")
+        raise RuleError("exactly one of `cron`, `every`, `at`, `solar` and `after` is required")
     match schedule:
+        case Schedule(after=after) if after and _are_names(after):
+            return ChainTimes(after=tuple(sorted(set(after))), after_failure=bool(schedule.after_failure))
         case Schedule(cron=str(expression)):
             return CronTimes(expression=expression, zone=_zone(schedule))
         case Schedule(every=timedelta() as every) if every > NOTHING and not every % SECOND:
@@ -244,10 +258,17 @@ def _times(schedule: Schedule) -> StoredTimes:
     raise RuleError(f"{getattr(schedule, given[0])!r} is not {_EXPECTED[given[0]]}")
 
 
+def _given(schedule: Schedule) -> list[str]:
+    """Which fields say when it is due."""
+    times = [name for name in _TIMINGS if getattr(schedule, name) is not None]
+    return [*times, "after"] if schedule.after else times
+
+
 _EXPECTED = {
     "cron": 'an expression, such as "0 3 * * *"',
     "every": "a positive timedelta in whole seconds, such as timedelta(minutes=15)",
     "at": "a datetime",
+    "after": 'a tuple of names of schedules, such as ("cleanup_tokens",)',
     "solar": 'an event, such as SolarEvent(event="sunset", latitude=51.5, longitude=-0.1)',
 }
 
@@ -275,7 +296,7 @@ def degrees(value: Any) -> Decimal:
 def _timing_problem(schedule: Schedule, error: RuleError) -> str:
     if error.field == "time zone":
         return f"timezone: {str(error).removeprefix('time zone: ')}"
-    given = [name for name in _TIMINGS if getattr(schedule, name) is not None]
+    given = _given(schedule)
     prefix = f"{given[0]}: " if len(given) == 1 else ""
     return prefix + str(error).removeprefix(prefix)
 
@@ -320,6 +341,7 @@ def _is_limit(value: Any) -> bool:
 
 _CENTURY = timedelta(days=36525)
 RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "after_failure": (lambda value: isinstance(value, bool), "True or False"),
     "name": (_is_name, f"a text of up to {MAX_LENGTH} characters without line breaks, or None"),
     "enabled": (lambda value: isinstance(value, bool), "True or False"),
     "only_in": (_are_names, 'a tuple of environments, such as ("production",)'),

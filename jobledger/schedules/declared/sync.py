@@ -21,10 +21,13 @@ from jobledger.escapes import escaped
 from jobledger.jobs import registry
 from jobledger.models import Calendar, DeclaredSchedule, SchedulePolicy
 from jobledger.schedules import audit, calendars, ledger
+from jobledger.schedules.chains import links
+from jobledger.schedules.chains.cycles import path_of
 from jobledger.schedules.declared import (
     DeclarationError,
     Declared,
     by_name,
+    chains,
     is_import_failing,
     missing_calendars,
     naming_calendars,
@@ -33,7 +36,6 @@ from jobledger.schedules.declared import (
 from jobledger.schedules.declared.merge import (
     FIELDS,
     UNKNOWN,
-    Merge,
     State,
     Values,
     changed,
@@ -41,6 +43,7 @@ from jobledger.schedules.declared.merge import (
     taken,
     unit_of,
 )
+from jobledger.schedules.declared.merged import as_meant, is_spent, merged
 from jobledger.schedules.declared.values import (
     LABELS,
     POLICY_FIELDS,
@@ -50,12 +53,13 @@ from jobledger.schedules.declared.values import (
     stored_values,
 )
 from jobledger.schedules.documents import version_of
+from jobledger.schedules.rules.slots import RuleError
 
 _COLUMNS = ("task", "args", "kwargs", "queue", "priority", "enabled", "description", "one_off", "last_run_at")
 _TIMES = ("crontab", "interval", "solar", "clocked")
 _AS_DECLARED = "as declared in code"
 _CALENDARS = {"not_on", "only_on", "left_out"}
-_POLICY_COLUMNS = (*POLICY_FIELDS, "dialect", "calendars")
+_POLICY_COLUMNS = (*POLICY_FIELDS, "dialect", "calendars", "after")
 
 
 class Action(StrEnum):
@@ -127,7 +131,7 @@ def sync(*, dry_run: bool = False) -> list[Outcome]:
 
     Raises DeclarationError, or MissingCalendarError, before anything is changed.
     """
-    found = _with_known_calendars(validated())
+    found = _with_known_names(validated())
     outcomes = [_retried(partial(_sync, one, dry_run=dry_run)) for one in found]
     orphaned = DeclaredSchedule.objects.exclude(name__in=[one.name for one in found]).order_by("name")
     records = list(orphaned.values_list("pk", flat=True))
@@ -139,12 +143,13 @@ def reset(name: str) -> Outcome:
 
     ``name`` is that in the code or in the database. Raises DeclarationError, or UnknownScheduleError.
     """
-    found = {each.name: each for each in _with_known_calendars(validated())}
+    found = {each.name: each for each in _with_known_names(validated())}
     renamed = DeclaredSchedule.objects.filter(schedule__name=name).values_list("name", flat=True).first()
     one = found.get(renamed or name) or found.get(name)
     if one is None:
         hint = registry.suggestion(name, found)
         raise UnknownScheduleError(f"No schedule {name!r} is declared in code. {hint}".rstrip())
+    chains.check_cycles(found.values(), reset=one.name)
     return _retried(partial(_sync, one, is_reset=True))
 
 
@@ -163,17 +168,13 @@ def resolve(record_pk: int, field: str, *, is_code_right: bool) -> None:
     baseline = Values.from_json(record.declared)
     unit = unit_of(field, code, stored, baseline)
     if is_code_right:
-        values = taken(_as_meant(stored, schedule, record), code, unit)
+        values = taken(as_meant(stored, schedule, record), code, unit)
         names = _to_write(schedule, stored, values)
         _update(schedule, values, names, clock.now())
+        if path := path_of(links.stored_cycle()):
+            raise RuleError(f"after: it would start after itself: {path}")
     record.declared = taken(baseline, code, unit).as_json()
     record.save()
-
-
-def merged(one: Declared, record: DeclaredSchedule, schedule: PeriodicTask) -> Merge:
-    """The merge for a schedule as it is now. Raises RuleError if the declared timing is invalid."""
-    seen = _as_meant(stored_values(schedule), schedule, record)
-    return merge(code=declared_values(one), stored=seen, baseline=Values.from_json(record.declared))
 
 
 def may_be_declared(record: DeclaredSchedule) -> bool:
@@ -237,7 +238,9 @@ def _create(one: Declared, record: DeclaredSchedule, *, dry_run: bool) -> Outcom
         schedule, policy = PeriodicTask(name=one.name), SchedulePolicy()
         assign(schedule, policy, code, FIELDS)
         schedule.save()
+        schedule.policy = policy
         _set_calendars(schedule, policy, code)
+        chains.set_predecessors(schedule, clock.now())
         _update_policy(schedule, policy)
         ledger.sync([schedule.pk], clock.now())
         record.schedule, record.declared, record.orphaned_at = schedule, code.as_json(), None
@@ -312,22 +315,11 @@ def _orphan(record_pk: int, *, dry_run: bool) -> Outcome | None:
     )
 
 
-def _as_meant(stored: Values, schedule: PeriodicTask, record: DeclaredSchedule) -> Values:
-    """The stored values, without what the service itself has disabled."""
-    was_enabled = record.orphaned_at is not None and record.was_enabled
-    return replace(stored, enabled=stored.enabled or was_enabled or _is_spent(schedule))
-
-
 def _to_write(schedule: PeriodicTask, stored: Values, values: Values) -> list[str]:
     """The fields to write. A schedule that has run its only time is enabled again only for a new time."""
     names = changed(stored, values)
-    is_kept = _is_spent(schedule) and "timing" not in names
+    is_kept = is_spent(schedule) and "timing" not in names
     return [name for name in names if not (is_kept and name == "enabled")]
-
-
-def _is_spent(schedule: PeriodicTask) -> bool:
-    """Whether it was disabled because it runs only once, and has."""
-    return bool(schedule.one_off and not schedule.enabled and schedule.last_run_at)
 
 
 def _update(schedule: PeriodicTask, values: Values, names: Collection[str], now: datetime) -> None:
@@ -343,6 +335,9 @@ def _update(schedule: PeriodicTask, values: Values, names: Collection[str], now:
         schedule.last_run_at = None
     columns = {name: getattr(schedule, name) for name in (*_COLUMNS, *(f"{kind}_id" for kind in _TIMES))}
     PeriodicTask.objects.filter(pk=schedule.pk).update(date_changed=now, **columns)
+    if "timing" in names:
+        schedule.policy = policy
+        chains.set_predecessors(schedule, now)
     _update_policy(schedule, policy)
     # Notifies django-celery-beat's own scheduler, in case it is the one in use.
     PeriodicTasks.update_changed()
@@ -359,6 +354,14 @@ def _with_known_calendars(found: list[Declared]) -> list[Declared]:
     ]
     if texts:
         raise MissingCalendarError("; ".join(map(escaped, texts)))
+    return found
+
+
+def _with_known_names(found: list[Declared]) -> list[Declared]:
+    """The same schedules. Raises DeclarationError if one names others that do not exist, or a cycle."""
+    _with_known_calendars(found)
+    chains.check_predecessors(found)
+    chains.check_cycles(found)
     return found
 
 

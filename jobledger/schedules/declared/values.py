@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,17 +13,21 @@ from jobledger.calendars.use import names_in
 from jobledger.jobs import json_text, registry, secrets
 from jobledger.models import Dialect, SchedulePolicy
 from jobledger.schedules import stored_schedules
+from jobledger.schedules.chains import links
 from jobledger.schedules.declared import Declared, degrees
 from jobledger.schedules.declared.merge import Values
 from jobledger.schedules.rules.cron_expression import fields_of
 from jobledger.schedules.rules.wallclock import zone_named
-from jobledger.schedules.stored_schedules import (
+from jobledger.schedules.stored_times import (
+    ChainTimes,
     ClockedTimes,
     CronTimes,
     IntervalTimes,
     SolarTimes,
     StoredTimes,
+    after_of,
 )
+from jobledger.schedules.words import chain_words
 
 LABELS = {
     "job": "Job",
@@ -79,7 +84,7 @@ def stored_values(schedule: PeriodicTask) -> Values:
     """The values in the database, valid or not."""
     policy = SchedulePolicy.of(schedule)
     times, used = stored_schedules.of(schedule), names_in(policy.calendars)
-    timing, zone = _timing(times) if times else (None, "")
+    timing, zone = _timing(_as_declared(schedule, times)) if times else (None, "")
     return Values(
         job=schedule.task,
         options=_options(schedule.kwargs),
@@ -102,12 +107,23 @@ def stored_values(schedule: PeriodicTask) -> Values:
     )
 
 
+def _as_declared(schedule: PeriodicTask, times: StoredTimes) -> StoredTimes:
+    """The same with the names that the code has for the schedules after which it starts."""
+    if not isinstance(times, ChainTimes):
+        return times
+    found = links.predecessors_of(schedule)
+    declared = links.declared_names(link.schedule_id for link in found if link.schedule_id is not None)
+    names = (declared.get(link.schedule_id or 0, link.current_name) for link in found)
+    return replace(times, after=tuple(sorted(names)))
+
+
 def assign(schedule: PeriodicTask, policy: SchedulePolicy, values: Values, names: Collection[str]) -> None:
     """Set these fields. Saves a row of the timing if necessary, but neither the schedule nor the policy."""
     if "timing" in names or "timezone" in names:
         times = _times(values)
         stored_schedules.assign(schedule, times)
         policy.dialect = times.dialect if isinstance(times, CronTimes) else policy.dialect
+        policy.after = after_of(times)
     if "job" in names:
         schedule.task, schedule.args = values.job, "[]"
     if "options" in names:
@@ -167,6 +183,8 @@ def _timing(times: StoredTimes) -> tuple[dict[str, Any], str]:
             return {"at": at.astimezone(UTC).isoformat()}, ""
         case SolarTimes(event=event, latitude=latitude, longitude=longitude):
             return {"solar": [event, str(degrees(latitude)), str(degrees(longitude))]}, ""
+        case ChainTimes(after=after, after_failure=after_failure):
+            return {"after": sorted(after), **({"after_failure": True} if after_failure else {})}, ""
 
 
 def _times(values: Values) -> StoredTimes:
@@ -180,6 +198,9 @@ def _times(values: Values) -> StoredTimes:
             return ClockedTimes(at=datetime.fromisoformat(at))
         case {"solar": [event, latitude, longitude]}:
             return SolarTimes(event=event, latitude=degrees(latitude), longitude=degrees(longitude))
+        case {"after": list(names), **rest}:
+            after = sorted(links.as_stored(names))
+            return ChainTimes(after=tuple(after), after_failure=bool(rest))
     raise TypeError(f"not a timing: {values.timing!r}")
 
 
@@ -210,6 +231,8 @@ def _formatted_timing(timing: Any) -> str:
             return f"once, at {formats.exact(datetime.fromisoformat(at))}"
         case {"solar": [event, latitude, longitude]}:
             return f"{event} at {latitude}, {longitude}"
+        case {"after": list(names), **rest}:
+            return chain_words(names, after_failure=bool(rest))
     return "not valid"
 
 

@@ -33,7 +33,13 @@ from jobledger.schedules.documents.keys import (
     time_text,
     without_defaults,
 )
-from jobledger.schedules.stored_schedules import ClockedTimes, CronTimes, IntervalTimes, SolarTimes
+from jobledger.schedules.stored_times import (
+    ChainTimes,
+    ClockedTimes,
+    CronTimes,
+    IntervalTimes,
+    SolarTimes,
+)
 
 _BATCH_SIZE = 500
 
@@ -214,6 +220,8 @@ def _timing(schedule: PeriodicTask, policy: SchedulePolicy) -> dict[str, Any]:
         case SolarTimes(event=event, latitude=latitude, longitude=longitude):
             place = {"latitude": float(latitude), "longitude": float(longitude)}
             return {"solar": {"event": event, **place}}
+        case ChainTimes(after=after, after_failure=after_failure):
+            return {"after": list(after), "after_failure": after_failure}
     raise NotRepresentableError("its timing cannot be read")
 
 

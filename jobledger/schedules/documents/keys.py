@@ -112,7 +112,7 @@ def _names(model: type[models.Model], *, without: set[str]) -> list[str]:
 OWN_KEYS = _keys(PeriodicTask, ("enabled", "description", "start_time", "expires", "one_off"))
 DELIVERY_KEYS = _keys(PeriodicTask, ("queue", "priority", "expire_seconds", "exchange", "routing_key"))
 # Those that users do not edit are kept apart: the timing's, and the origin.
-_NOT_IN_POLICY = {"schedule", "anchor", "dialect", "imported_line", "calendars", "left_out"}
+_NOT_IN_POLICY = {"schedule", "anchor", "dialect", "imported_line", "calendars", "left_out", "after"}
 POLICY_KEYS = _keys(SchedulePolicy, _names(SchedulePolicy, without=_NOT_IN_POLICY))
 NAMES = Key(kind=Kind.NAMES, default=[])
 CALENDAR_KEYS = {"not_on": NAMES, "only_on": NAMES, **_keys(SchedulePolicy, ["left_out"])}
@@ -129,6 +129,8 @@ TIMING_KEYS = {
     "every": TEXT,
     "at": TEXT,
     "solar": OBJECT,
+    "after": NAMES,
+    "after_failure": Key(kind=Kind.FLAG, default=False),
     "dialect": Key(kind=Kind.TEXT, default="cron"),
     "anchor": TEXT,
 }

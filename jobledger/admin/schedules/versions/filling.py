@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,9 +28,9 @@ from jobledger.schedules.documents.keys import (
     Kind,
 )
 from jobledger.schedules.rules.wallclock import EARLIEST, LATEST, is_representable
-from jobledger.schedules.stored_schedules import ClockedTimes
+from jobledger.schedules.stored_times import ClockedTimes
 
-TIMINGS = ("cron", "every", "at", "solar")
+TIMINGS = ("cron", "every", "at", "solar", "after")
 _EVERY = re.compile(r"([0-9]{1,10}) *(microsecond|second|minute|hour|day)s?")
 _ORIGINS = {
     "declared_as": DeclaredSchedule._meta.get_field("name"),
@@ -58,13 +58,16 @@ def filled(
     now: datetime,
     accepts_past: bool = False,
     version: str | None = None,
+    planned: Collection[str] | None = None,
 ) -> EditForm:
     """The form for a schedule of this name as it is in the document, compared with the stored one, if any.
+
+    ``planned`` are the names of schedules that are saved together with it, which may not exist yet.
 
     Masks stand for the stored secrets. ``version`` is that of the stored schedule which the user has seen.
     """
     data = {"name": name, **form_data(document, stored)}
-    form = EditForm(data, stored=stored, now=now, accepts_past=accepts_past)
+    form = EditForm(data, stored=stored, now=now, accepts_past=accepts_past, planned=planned)
     data["version"] = form.version if version is None else version
     policy = form.policy.instance
     if "cron" not in document:
@@ -166,6 +169,9 @@ def _times(values: Mapping[str, Any], stored: PeriodicTask | None) -> dict[str, 
         return {"kind": forms.INTERVAL, "every": found[1], "unit": f"{found[2]}s"}
     if values["at"]:
         return {"kind": forms.ONCE, **_once(values, stored)}
+    if values["after"]:
+        failure = {"after_failure": "on"} if values["after_failure"] else {}
+        return {"kind": forms.AFTER, "after": "\n".join(values["after"]), **failure}
     place = {name: str(value) for name, value in values["solar"].items()}
     return {"kind": forms.SUN, **place}
 

@@ -25,6 +25,8 @@ from jobledger.admin.schedules.snapshot import Snapshot, changes_between
 from jobledger.admin.schedules.versions import calendars, filling, rules
 from jobledger.jobs.secrets import MASK
 from jobledger.models import Calendar
+from jobledger.schedules.chains import links
+from jobledger.schedules.chains.cycles import path_of
 from jobledger.schedules.documents import (
     NotRepresentableError,
     all_documents,
@@ -152,6 +154,8 @@ class _Import:
     def outcomes_of_schedules(self) -> list[Outcome]:
         """Save the schedules of the file. Raises InvalidFileError if anything in it is not valid."""
         found = [] if self._problems else list(self._save_all())
+        if not self._problems and (cycle := links.stored_cycle()):
+            self._add(cycle[0], [(("after",), f"it would start after itself: {path_of(cycle)}")])
         if self._problems:
             raise InvalidFileError(sorted(self._problems, key=lambda each: each.line or 0))
         return found
@@ -204,7 +208,15 @@ class _Import:
     def _save(self, name: str, document: Document, stored: PeriodicTask | None) -> Outcome:
         before = self._stored.get(name, {})
         seen = self._versions.get(name)
-        form = filling.filled(name, document, stored=stored, now=self._now, accepts_past=True, version=seen)
+        form = filling.filled(
+            name,
+            document,
+            stored=stored,
+            now=self._now,
+            accepts_past=True,
+            version=seen,
+            planned=self._file.documents,
+        )
         if problems := list(self._wrong(name, document, form, before)):
             self._problems += problems
             return Outcome(name=name, action=Action.NONE)

@@ -170,8 +170,11 @@ def test_two_schedules_of_the_same_name_are_reported(settings: Settings) -> None
             "timezone: 'Europe/Londn' is not an IANA time zone",
         ),
         (Schedule(every=timedelta(days=999_999_999)), "every: 86399999913600 is more than"),
-        (Schedule(), "exactly one of `cron`, `every`, `at` and `solar`"),
-        (Schedule("0 3 * * *", every=timedelta(hours=1)), "exactly one of `cron`, `every`, `at` and `solar`"),
+        (Schedule(), "exactly one of `cron`, `every`, `at`, `solar` and `after`"),
+        (
+            Schedule("0 3 * * *", every=timedelta(hours=1)),
+            "exactly one of `cron`, `every`, `at`, `solar` and `after`",
+        ),
         (Schedule(every=timedelta(seconds=0.5)), "whole seconds"),
         (Schedule(every=timedelta(seconds=-5)), "whole seconds"),
         (Schedule("0 3 * * *", options={"cal_job": True}), "cal_job"),

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.schedules import stored_schedules
-from jobledger.schedules.stored_schedules import CronTimes
+from jobledger.schedules.stored_times import CronTimes
 from tests.unit.jobledger.schedules.stock import stock_cron
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jobledger.models import SchedulePolicy
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.rules.cron_expression import parse
-from jobledger.schedules.stored_schedules import (
+from jobledger.schedules.stored_times import (
     ClockedTimes,
     CronTimes,
     IntervalTimes,

@@ -22,7 +22,11 @@ from jobledger.exporting.schedules import Export, NotExpressibleError
 from jobledger.models import SchedulePolicy
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import slots_between
-from jobledger.schedules.stored_schedules import ClockedTimes, CronTimes, SolarTimes
+from jobledger.schedules.stored_times import (
+    ClockedTimes,
+    CronTimes,
+    SolarTimes,
+)
 from tests.requirements import systemd_or_skip
 from tests.unit.jobledger.exporting.test_crontabs import MANAGE, cron, schedule
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from jobledger.schedules.stored_schedules import CRONTAB_FIELDS
+from jobledger.schedules.stored_times import CRONTAB_FIELDS
 from tests.unit.jobledger.schedules.builders import NOON
 
 CREATED = NOON - timedelta(days=100)

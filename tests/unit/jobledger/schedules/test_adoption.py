@@ -11,7 +11,7 @@ from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import ModelEntry
 
 from jobledger.models import Dialect, NextSlot, Run, SchedulePolicy
-from jobledger.schedules import adoption, ledger, stored_schedules
+from jobledger.schedules import adoption, ledger, stored_schedules, stored_times
 from jobledger.schedules.reconciliation import Reconciliation
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 from tests.unit.jobledger.schedules.stock import CREATED, stock_clocked, stock_cron, stock_interval
@@ -72,7 +72,7 @@ def test_a_schedule_keeps_celerys_rules_only_if_cron_s_would_change_it(
 
 def test_without_a_policy_a_schedule_is_read_as_celery_does() -> None:
     found = stored_schedules.of(stock_cron("0 3 1-7 * mon"))
-    assert isinstance(found, stored_schedules.CronTimes)
+    assert isinstance(found, stored_times.CronTimes)
     assert found.dialect is Dialect.CELERY
 
 

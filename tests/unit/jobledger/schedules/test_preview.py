@@ -13,7 +13,11 @@ from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.preview import Preview, preview
 from jobledger.schedules.rules.interval import Clocked
 from jobledger.schedules.rules.slots import Window
-from jobledger.schedules.stored_schedules import StoredSchedule, Times, stored_schedule
+from jobledger.schedules.stored_schedules import (
+    StoredSchedule,
+    Times,
+    stored_schedule,
+)
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 from tests.unit.jobledger.schedules.times import cron, utc
 

@@ -14,11 +14,11 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
-from jobledger.schedules import stored_schedules
+from jobledger.schedules import stored_schedules, stored_times
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.interval import Clocked, Interval
 from jobledger.schedules.rules.slots import RuleError
-from jobledger.schedules.stored_schedules import (
+from jobledger.schedules.stored_times import (
     ClockedTimes,
     CronTimes,
     IntervalTimes,
@@ -88,7 +88,7 @@ def test_an_empty_field_can_be_read_but_is_not_a_valid_cron() -> None:
     times = stored_schedules.of(schedule)
     assert times == CronTimes(expression="? * * * *", zone=LONDON)
     with pytest.raises(RuleError, match="minute: '\\?' is not supported; use \\* for every value"):
-        stored_schedules.rule_from(times, NOON)
+        stored_times.rule_from(times, NOON)
 
 
 @pytest.mark.django_db
@@ -115,7 +115,7 @@ def test_a_clocked_schedule_is_one_off() -> None:
 
 
 def test_times_are_converted_to_rules() -> None:
-    rules = [stored_schedules.rule_from(times, NOON) for times in ALL_KINDS[:3]]
+    rules = [stored_times.rule_from(times, NOON) for times in ALL_KINDS[:3]]
     assert [type(rule) for rule in rules] == [Cron, Interval, Clocked]
 
 
@@ -132,7 +132,7 @@ def test_times_are_converted_to_rules() -> None:
 )
 def test_invalid_times_name_the_field(times: StoredTimes, field: str) -> None:
     with pytest.raises(RuleError) as raised:
-        stored_schedules.validated(times, NOON)
+        stored_times.validated(times, NOON)
     assert raised.value.field == field
 
 

@@ -13,7 +13,7 @@ from jobledger.admin.schedules.forms import DetailsForm, TimesForm
 from jobledger.jobs.secrets import MASK
 from jobledger.models import Dialect
 from jobledger.schedules.rules.interval import Interval
-from jobledger.schedules.stored_schedules import (
+from jobledger.schedules.stored_times import (
     ClockedTimes,
     CronTimes,
     IntervalTimes,

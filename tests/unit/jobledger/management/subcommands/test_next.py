@@ -13,8 +13,9 @@ from django.core.management import CommandError, call_command
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from jobledger.models import Pause, SchedulePolicy
-from jobledger.schedules.stored_schedules import CRONTAB_FIELDS
+from jobledger.schedules.stored_times import CRONTAB_FIELDS
 from tests.probes.management.commands.probe import Command as Probe
+from tests.unit.jobledger.schedules.chains.builders import follower
 from tests.unit.jobledger.schedules.stock import stock_cron
 from tests.unit.jobledger.schedules.times import utc
 
@@ -304,3 +305,17 @@ def test_an_adopted_schedule_is_due_when_celery_says() -> None:
         "2026-04-06T03:00:00+00:00",
         "2026-05-04T03:00:00+00:00",
     ]
+
+
+@pytest.mark.django_db
+def test_what_starts_after_others_has_no_times_and_is_named() -> None:
+    scheduled("first")
+    follower("first", since=utc("2026-03-02 00:00"), name="then")
+    note = "Schedule 'then' starts after first has succeeded, and has no times of its own."
+    assert printed("then") == ("", f"{note}\n")
+    stdout, stderr = printed("--count", "1")
+    assert (stdout.count("\n"), note in stderr) == (1, True)
+    simulated = io.StringIO()
+    span = ["--from", "2026-03-02", "--to", "2026-03-03"]
+    call_command("jobledger", "simulate", "then", *span, stdout=io.StringIO(), stderr=simulated)
+    assert note in simulated.getvalue()

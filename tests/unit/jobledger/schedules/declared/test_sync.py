@@ -17,16 +17,20 @@ from jobledger.schedules import stored_schedules
 from jobledger.schedules.declared import DeclarationError, by_name
 from jobledger.schedules.declared import sync as syncing
 from jobledger.schedules.declared.merge import State
+from jobledger.schedules.declared.merged import merged
 from jobledger.schedules.declared.sync import (
     Action,
     Outcome,
     UnknownScheduleError,
-    merged,
     reset,
     resolve,
     sync,
 )
-from jobledger.schedules.stored_schedules import ClockedTimes, CronTimes, SolarTimes
+from jobledger.schedules.stored_times import (
+    ClockedTimes,
+    CronTimes,
+    SolarTimes,
+)
 from tests.unit.builders import override
 from tests.unit.jobledger.schedules.declared.builders import JOB, actions, applied, declare, of_job, stored
 

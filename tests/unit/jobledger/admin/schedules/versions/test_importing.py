@@ -27,7 +27,12 @@ from jobledger.schedules import stored_schedules
 from jobledger.schedules.declared.sync import sync
 from jobledger.schedules.documents import all_documents
 from jobledger.schedules.documents.files import JSON, YAML, InvalidFileError, file_text, read
-from jobledger.schedules.stored_schedules import ClockedTimes, CronTimes, IntervalTimes, SolarTimes
+from jobledger.schedules.stored_times import (
+    ClockedTimes,
+    CronTimes,
+    IntervalTimes,
+    SolarTimes,
+)
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, limited_by
 
 pytestmark = pytest.mark.django_db
@@ -282,8 +287,8 @@ def test_what_does_not_change_need_not_be_valid() -> None:
         ({"cron": "61 * * * *"}, "cron: "),
         ({"timezone": "Mars/Olympus"}, "timezone: "),
         ({"timezone": ""}, "timezone: a cron expression needs one"),
-        ({"cron": ""}, "exactly one of cron, every, at, solar is required, not none"),
-        ({"every": "2 days"}, "exactly one of cron, every, at, solar is required, not cron, every"),
+        ({"cron": ""}, "exactly one of cron, every, at, solar, after is required, not none"),
+        ({"every": "2 days"}, "exactly one of cron, every, at, solar, after is required, not cron, every"),
         ({"cron": "", "every": "soon"}, "every: 'soon' is not an interval"),
         ({"cron": "", "every": "0 minutes"}, "every: "),
         ({"cron": "", "at": "2026-12-01T03:00", "timezone": ""}, "at: '2026-12-01T03:00' is not a time with"),
