@@ -54,7 +54,15 @@ def _worker_starts(**kwargs: Any) -> None:
     from jobledger.runs import ledger_connection
     from jobledger.runs.execution import process_group, terminal
     from jobledger.runs.output import salvage
-    from jobledger.runs.worker import abandoned, dead_letters, main_process, orphans, pools, presence
+    from jobledger.runs.worker import (
+        abandoned,
+        dead_letters,
+        main_process,
+        ordinary_runs,
+        orphans,
+        pools,
+        presence,
+    )
     from jobledger.tracing import context, spans
 
     context.leave_trace_of_start()
@@ -69,6 +77,7 @@ def _worker_starts(**kwargs: Any) -> None:
     abandoned.connect()
     pools.connect()
     dead_letters.connect()
+    ordinary_runs.connect()
 
 
 def _beat_starts(**kwargs: Any) -> None:

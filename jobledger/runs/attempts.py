@@ -32,6 +32,8 @@ from jobledger.runs.publishing import wake_up
 from jobledger.tracing import spans
 
 MAX_BACKOFF = timedelta(hours=1)
+SENT_BY_CELERY = timedelta(minutes=1)
+"""When it is first looked whether a worker has begun the attempt."""
 # So that a job that kills its process every time is not restarted forever.
 MAX_RESTARTS = 3
 
@@ -50,6 +52,12 @@ def end(run: Run, outcome: Outcome, *, publish_now: bool = True) -> bool:
         # Not in the transaction in which it ends: whoever cancels a backfill locks it before its runs.
         transaction.on_commit(partial(_continue_backfill, run.pk), robust=True)
     return ended
+
+
+def queue_again(run: Run, outcome: Outcome, at: datetime) -> bool:
+    """Record that Celery itself has sent the message of the next attempt, which this service never does."""
+    with transaction.atomic():
+        return _queue_again(_owned(run), run, outcome, at, publish_after=at + SENT_BY_CELERY, publish_count=1)
 
 
 def _end(run: Run, outcome: Outcome, *, publish_now: bool) -> bool:
@@ -208,7 +216,15 @@ def _final_columns(outcome: Outcome, now: datetime | Combinable) -> dict[str, An
     }
 
 
-def _queue_again(running: QuerySet[Run], run: Run, outcome: Outcome, at: datetime) -> bool:
+def _queue_again(
+    running: QuerySet[Run],
+    run: Run,
+    outcome: Outcome,
+    at: datetime,
+    *,
+    publish_after: datetime | None = None,
+    publish_count: int = 0,
+) -> bool:
     why = Why.of(Reason.RETRY, attempt=run.attempt, status=outcome.status, reason=outcome.why.reason)
     # As of its last heartbeat.
     used: dict[str, Any] = dict(running.values("peak_memory_bytes", "cpu_seconds").first() or {})
@@ -216,8 +232,8 @@ def _queue_again(running: QuerySet[Run], run: Run, outcome: Outcome, at: datetim
         status=Status.QUEUED,
         **why.columns,
         attempt=F("attempt") + 1,
-        publish_after=at,
-        publish_count=0,
+        publish_after=publish_after or at,
+        publish_count=publish_count,
         start_after=at,
         start_before=None,
         started_at=None,

@@ -28,6 +28,11 @@ def known_tasks() -> Mapping[str, str]:
     return {name: type(task).__module__ for name, task in current_app.tasks.items()}
 
 
+def is_reported(task: str) -> bool:
+    """Whether a worker of this project would execute the task, and record what becomes of it."""
+    return task in known_tasks()
+
+
 def why_not_schedulable(task: str) -> str:
     """Why this target may not be scheduled, as a clause; empty for jobs and for tasks that may."""
     if registry.of_task(task) is not None:

@@ -130,7 +130,7 @@ def _why_queued(facts: Facts) -> Phrase:
     if facts.reason is Reason.OVERLAP:
         return waits(facts)
     # A retry that has not been published yet.
-    if facts.reason is Reason.RETRY and not run.publish_count:
+    if facts.reason is Reason.RETRY and (not run.publish_count or "." in run.job):
         return phrase_of(facts)
     since = exact(run.queued_at)
     if run.start_after is not None and run.attempt == 1 and not run.publish_count:
@@ -204,7 +204,7 @@ def _expired(facts: Facts) -> Phrase:
 
 def _sent(facts: Facts) -> Phrase:
     at = f" at {exact(facts.run.finished_at)}" if facts.run.finished_at else ""
-    return f"Sent to Celery{at}: the outcome of ordinary tasks is not recorded."
+    return f"Sent to Celery{at}: nothing is known of the outcome."
 
 
 def _took(facts: Facts) -> str:

@@ -11,7 +11,7 @@ the message differs, because the schedule has been edited, the newer run gets it
 the other one does nothing.
 
 Only first attempts of a schedule's own runs give way. A retry goes on with what has begun, a user who starts
-a run means that one, and an ordinary task is out of this service's hands once its message is sent.
+a run means that one, and the message of an ordinary task is executed whatever becomes of its run.
 """
 
 from collections import Counter, defaultdict

@@ -334,7 +334,7 @@ def _too_many(run: Run, of_schedule: Counter[int | None], of_job: Counter[str]) 
 
 
 def _may_overlap(run: Run) -> bool:
-    """Whether limits apply to it. Not to ordinary tasks, whose runs are no longer live once they are sent."""
+    """Whether limits apply to it. Not to ordinary tasks, which nothing keeps from overlapping."""
     return run.schedule is not None and slot_runs.may_overlap(run.schedule, run.job)
 
 

@@ -61,7 +61,8 @@ def test_a_schedule_fires_and_its_run_succeeds(running: Service) -> None:
 @pytest.mark.every_database
 def test_an_ordinary_celery_task_can_be_scheduled_as_well(running: Service) -> None:
     with every_second(running, "sum", "tests.probes.tasks.add", args="[2, 3]"):
-        run = wait_until(lambda: run_of(running, "sum", "sent"), what="the run on record")
+        run = wait_until(lambda: run_of(running, "sum", "succeeded"), what="the run of the task has ended")
+    assert run["scheduled_for"] <= run["queued_at"] <= run["started_at"] < run["finished_at"]
     wait_until(
         lambda: f"tests.probes.tasks.add[{run['id']}] succeeded" in running.log("worker"),
         what="the task is executed",

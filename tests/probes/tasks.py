@@ -5,7 +5,8 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from celery import shared_task
+from celery import Task, shared_task
+from celery.exceptions import Ignore
 
 from jobledger.django_tasks import declare
 from jobledger.jobs.declaration import Schedule
@@ -28,6 +29,26 @@ def add(x: int, y: int) -> int:
 @shared_task(name="add everything!")
 def add_everything() -> None:
     """A task whose name says nothing about its app."""
+
+
+@shared_task
+def raise_error(message: str) -> None:
+    raise LookupError(message)
+
+
+@shared_task(bind=True, max_retries=1)
+def try_again(self: Task[..., Any], message: str) -> None:
+    raise self.retry(exc=LookupError(message), countdown=60)
+
+
+@shared_task
+def leave_open() -> None:
+    raise Ignore
+
+
+@shared_task(bind=True)
+def be_replaced(self: Task[..., Any]) -> None:
+    raise self.replace(add.si(1, 2).set(ignore_result=True))
 
 
 @task

@@ -88,8 +88,8 @@ class TargetChoice(forms.Form):
         max_length=200,
         widget=forms.TextInput(attrs={"list": "tasks", "class": "vTextField", "spellcheck": "false"}),
         help_text=(
-            "The full name of the task. Its runs are recorded as sent; only Celery knows their results. "
-            "Tasks of other services must be listed in SCHEDULABLE_TASKS."
+            "The full name of the task. Tasks of other services must be listed in SCHEDULABLE_TASKS, and "
+            "their runs are recorded as sent."
         ),
     )
     args = forms.CharField(

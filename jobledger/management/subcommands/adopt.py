@@ -29,7 +29,7 @@ SUMMARY = {
 }
 """For one schedule, and for several."""
 SAME = ("means the same", "mean the same")
-ORDINARY = ("starts an ordinary task, whose runs end as sent", "start ordinary tasks, whose runs end as sent")
+ORDINARY = ("starts an ordinary task", "start ordinary tasks")
 
 UNCHECKED = (
     "Queues were not checked, because no worker of this service has reported. The schedules use: {}. "

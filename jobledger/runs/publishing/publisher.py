@@ -37,6 +37,8 @@ logger = line_logger(__name__)
 
 BATCH = 1000
 RECORDER_GRACE_PERIOD = timedelta(seconds=10)
+MAX_SILENCE = timedelta(days=1)
+"""After that, nothing more is expected to be heard of an ordinary task whose message was sent."""
 MAX_INTERVAL = timedelta(hours=1)
 MAX_REPR_LENGTH = 1024
 """Limits the options in Celery's events and logs, as Celery does by default."""
@@ -73,7 +75,7 @@ def mark_published(published: Sequence[Run]) -> None:
     """Set when the runs are published again, but only for those that have not changed in the meantime.
 
     A worker may have claimed a run by now; that attempt may even have ended, and the next one be waiting for
-    its own time. The run of an ordinary task ends here, because no worker claims it.
+    its own time. The run of an ordinary task that no worker of this project executes ends here.
     """
     now = clock.now()
     groups: defaultdict[tuple[int, datetime | None], list[UUID]] = defaultdict(list)
@@ -82,11 +84,43 @@ def mark_published(published: Sequence[Run]) -> None:
     for (count, publish_after), pks in groups.items():
         taken = Run.objects.filter(pk__in=pks, status=Status.QUEUED, publish_after=publish_after)
         taken.update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
-    if tasks := [run.pk for run in published if not is_job(run)]:
-        sent = Run.objects.filter(pk__in=tasks, status=Status.QUEUED)
+    _end_unknown([run for run in published if not (is_job(run) or ordinary_tasks.is_reported(run.job))], now)
+
+
+def revoke(run: Run) -> None:
+    """Ask the workers to discard the message of an ordinary task, or to kill the child that executes it.
+
+    Nobody else ends it. Workers without remote control do not hear of it.
+    """
+    try:
+        current_app.control.revoke(str(run.pk), terminate=True)
+    except Exception as error:  # noqa: BLE001 - a broker that is down may raise anything; the run is cancelled
+        logger.warning("The task of run %s of %s could not be revoked: %s", run.pk, run.job, error)
+
+
+def _end_unknown(runs: Sequence[Run], now: datetime) -> None:
+    """End the runs of ordinary tasks of whose outcome nothing will be heard."""
+    if pks := [run.pk for run in runs]:
+        sent = Run.objects.filter(pk__in=pks, status=Status.QUEUED)
         with transaction.atomic():
             sent.update(status=Status.SENT, publish_after=None, finished_at=now, **NO_REASON.columns)
-            recording.runs_ended(Run.objects.filter(pk__in=tasks, status=Status.SENT), now)
+            recording.runs_ended(Run.objects.filter(pk__in=pks, status=Status.SENT), now)
+
+
+def _await_workers(runs: Sequence[Run], now: datetime) -> None:
+    """Look again later whether the ordinary tasks were begun, unless that has been so for too long.
+
+    They are never sent again: unlike that of a job, a second message of theirs would be executed, too.
+    """
+    _end_unknown([run for run in runs if _sent_at(run) <= now - MAX_SILENCE], now)
+    for run in runs:
+        queued = Run.objects.filter(pk=run.pk, status=Status.QUEUED, publish_after=run.publish_after)
+        count = run.publish_count + 1
+        queued.update(publish_count=count, publish_after=now + publish_interval(count))
+
+
+def _sent_at(run: Run) -> datetime:
+    return max(filter(None, [run.queued_at, run.start_after]))
 
 
 def try_to_publish(runs: Sequence[Run]) -> None:
@@ -103,7 +137,9 @@ def publish_due(now: datetime) -> int:
     Raises BrokerDownError.
     """
     runs = _take_due(now)
-    publish(runs)
+    sent = [run for run in runs if run.publish_count and not is_job(run)]
+    _await_workers(sent, now)
+    publish([run for run in runs if run not in sent])
     return len(runs)
 
 
@@ -223,7 +259,11 @@ def _send(run: Run, producer: Producer) -> None:
     if job is None:
         if problem := ordinary_tasks.why_forbidden(run.job):
             raise delivery.DeliveryError(problem)
-        message = {"args": run.args, "kwargs": run.options, "task_id": str(run.pk), **_time_limits(run)}
+        # So that the worker can tell it from messages of others, and does not execute it after its deadline.
+        options["headers"][delivery.RUN_HEADER] = True
+        expires = {"expires": run.start_before} if run.start_before else {}
+        own = {"task_id": str(run.pk), **_time_limits(run), **expires}
+        message = {"args": run.args, "kwargs": run.options, **own}
         current_app.send_task(run.job, **message, **reprs, ignore_result=True, producer=producer, **options)
         return
     # Equivalent to `send_task`, at half the cost if thousands are due at once: that also looks up settings,

@@ -396,6 +396,7 @@ def _shutting_down(sender: Any = None, how: str = "", **kwargs: Any) -> None:
 def _cancel_all(hostname: str) -> None:
     def request_cancel() -> None:
         owned = Run.objects.filter(status=Status.RUNNING, worker_identity=IDENTITY)
+        owned = owned.filter(job__in=registry.all_jobs())  # nothing ends an ordinary task
         why = Why.of(Reason.WORKER_SHUTDOWN, worker=hostname)
         owned.filter(cancel_requested_at=None).update(cancel_requested_at=clock.now(), **why.columns)
 

@@ -245,7 +245,7 @@ CASES: dict[str, tuple[Run, str]] = {
     ),
     "sent": (
         run(Status.SENT, finished_at=THREE),
-        f"Sent to Celery at {AT_THREE}: the outcome of ordinary tasks is not recorded.",
+        f"Sent to Celery at {AT_THREE}: nothing is known of the outcome.",
     ),
     "running": (
         run(Status.RUNNING, started_at=THREE, heartbeat_at=THREE + 59 * SECOND),

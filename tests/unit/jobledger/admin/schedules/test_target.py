@@ -222,7 +222,8 @@ def test_a_task_of_another_service_is_accepted_if_the_settings_list_it(settings:
 
 
 def test_tasks_that_may_not_be_scheduled_are_not_suggested() -> None:
-    assert TargetForm().tasks == ["add everything!", "tests.probes.tasks.add"]
+    probes = ("add", "be_replaced", "leave_open", "raise_error", "try_again")
+    assert TargetForm().tasks == ["add everything!", *(f"tests.probes.tasks.{name}" for name in probes)]
 
 
 @pytest.mark.parametrize("field", ["args", "kwargs"])

@@ -98,12 +98,12 @@ def test_a_run_that_fails_while_being_published_keeps_the_time_of_its_retry(brok
     assert (run.publish_count, run.publish_after) == (0, NOON + MINUTE)
 
 
-def test_an_ordinary_task_is_sent_with_its_arguments_and_its_run_ends(broker: Broker) -> None:
+def test_an_ordinary_task_is_sent_with_its_arguments_and_its_run_waits_for_a_worker(broker: Broker) -> None:
     run = queued(job="tests.probes.tasks.add", args=[1, 2])
     publisher.publish_due(NOON)
     run.refresh_from_db()
     assert broker.messages[0].args == [1, 2]
-    assert (run.status, run.publish_after) == ("sent", None)
+    assert (run.status, run.publish_count) == ("queued", 1)
 
 
 @pytest.mark.parametrize("task", ["celery.chord_unlock", "billing.send"])

@@ -1,0 +1,300 @@
+"""The run of an ordinary Celery task ends as the task does, if a worker with this service executes it."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from celery import current_app, signals
+from celery.app.trace import build_tracer
+from django.db import OperationalError
+from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from jobledger import clock
+from jobledger.models import Reason, Run, Status, Why
+from jobledger.runs import overlap
+from jobledger.runs.publishing import publisher
+from jobledger.runs.worker import main_process, ordinary_runs
+from tests.unit.broker import Broker
+
+pytestmark = pytest.mark.django_db
+
+ADD = "tests.probes.tasks.add"
+WORKER = f"celery@here:{os.getpid()}"
+
+
+@pytest.fixture(autouse=True)
+def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The signals are connected, as in a child of a worker."""
+    names = ("task_prerun", "task_success", "task_failure", "task_retry", "task_postrun", "task_revoked")
+    before = {name: list(getattr(signals, name).receivers) for name in names}
+    ordinary_runs.connect()
+    monkeypatch.setattr(ordinary_runs, "_main_pid", 0)
+    monkeypatch.setattr(ordinary_runs, "_in_thread", lambda write, pk: write())
+    current_app.loader.import_default_modules()
+    yield
+    for name, receivers in before.items():
+        getattr(signals, name).receivers[:] = receivers
+
+
+def published(broker: Broker, task: str, *args: Any, **values: Any) -> Run:
+    """A run whose message was sent."""
+    run = Run.objects.create(job=task, args=list(args), trigger="schedule", **values)
+    publisher.publish([run])
+    run.refresh_from_db()
+    return run
+
+
+def execute(broker: Broker) -> None:
+    """Execute the last message as a worker's child would."""
+    message = broker.messages[-1]
+    task = current_app.tasks[message.name]
+    trace = build_tracer(message.name, task, app=current_app)
+    request = {**message.headers, "delivery_info": {}, "hostname": "celery@here"}
+    trace(message.task_id, list(message.args), dict(message.kwargs), request)
+
+
+def test_it_waits_for_a_worker_once_its_message_was_sent(broker: Broker) -> None:
+    run = published(broker, ADD, 1, 2)
+    assert (run.status, run.publish_count, run.finished_at) == ("queued", 1, None)
+
+
+def test_it_succeeds_as_the_task_does(broker: Broker) -> None:
+    run = published(broker, ADD, 1, 2)
+    execute(broker)
+    run.refresh_from_db()
+    assert (run.status, run.worker, run.publish_after) == ("succeeded", WORKER, None)
+    assert run.started_at is not None
+    assert run.finished_at is not None
+
+
+def test_its_message_is_never_sent_twice(broker: Broker) -> None:
+    run = published(broker, ADD, 1, 2)
+    assert run.publish_after is not None
+    assert publisher.publish_due(run.publish_after) == 1
+    assert len(broker.messages) == 1
+    run.refresh_from_db()
+    assert (run.status, run.publish_count) == ("queued", 2)
+
+
+def test_if_nothing_is_heard_for_a_day_it_ends_as_sent(broker: Broker) -> None:
+    now = timezone.now()
+    run = published(broker, ADD, 1, 2, queued_at=now - timedelta(days=1))
+    assert run.publish_after is not None
+    publisher.publish_due(run.publish_after)
+    run.refresh_from_db()
+    assert (run.status, run.publish_after, len(broker.messages)) == ("sent", None, 1)
+
+
+def test_a_task_of_another_service_ends_as_sent_at_once(broker: Broker, settings: Any) -> None:
+    settings.JOBLEDGER = {**settings.JOBLEDGER, "SCHEDULABLE_TASKS": ["billing.*"]}
+    assert published(broker, "billing.charge").status == "sent"
+
+
+def test_it_fails_with_the_error_and_the_traceback(broker: Broker) -> None:
+    run = published(broker, "tests.probes.tasks.raise_error", "no such thing")
+    execute(broker)
+    run.refresh_from_db()
+    assert (run.status, run.reason, run.error) == ("failed", "exception", "LookupError: no such thing")
+    assert run.traceback.endswith("LookupError: no such thing\n")
+
+
+def test_secrets_among_its_arguments_are_masked_in_the_error(broker: Broker) -> None:
+    run = Run.objects.create(
+        job="tests.probes.tasks.raise_error", args=[{"password": "hunter2-long"}], trigger="schedule"
+    )
+    publisher.publish([run])
+    execute(broker)
+    run.refresh_from_db()
+    assert "hunter2" not in f"{run.error} {run.traceback}"
+
+
+def test_a_retry_is_another_attempt_of_the_same_run(broker: Broker) -> None:
+    run = published(broker, "tests.probes.tasks.try_again", "not yet")
+    execute(broker)
+    run.refresh_from_db()
+    assert (run.status, run.attempt, run.reason) == ("queued", 2, "retry")
+    (first,) = run.attempts.all()
+    assert (first.status, first.error) == ("failed", "LookupError: not yet")
+    assert run.start_after is not None
+    assert timedelta(seconds=50) < run.start_after - timezone.now() <= timedelta(seconds=60)
+    execute(broker)
+    run.refresh_from_db()
+    assert (run.status, run.attempt, run.error) == ("failed", 2, "LookupError: not yet")
+    assert [message.task_id for message in broker.messages] == [str(run.pk)] * 2
+
+
+def test_the_message_of_a_retry_is_celerys(broker: Broker) -> None:
+    run = published(broker, "tests.probes.tasks.try_again", "not yet")
+    execute(broker)
+    run.refresh_from_db()
+    assert run.publish_after is not None
+    publisher.publish_due(run.publish_after)
+    assert len(broker.messages) == 2
+
+
+def test_a_task_that_wants_no_outcome_ends_as_sent(broker: Broker) -> None:
+    run = published(broker, "tests.probes.tasks.leave_open")
+    execute(broker)
+    run.refresh_from_db()
+    assert (run.status, run.heartbeat_at) == ("sent", None)
+
+
+def test_a_task_that_is_replaced_ends_as_the_other_does(broker: Broker) -> None:
+    run = published(broker, "tests.probes.tasks.be_replaced")
+    execute(broker)
+    run.refresh_from_db()
+    assert (run.status, run.publish_count) == ("queued", 1)
+    assert broker.messages[-1].name == ADD
+    execute(broker)
+    run.refresh_from_db()
+    assert run.status == "succeeded"
+
+
+def test_a_message_that_is_delivered_again_while_it_runs_is_taken_over(broker: Broker) -> None:
+    run = published(broker, ADD, 1, 2)
+    Run.objects.update(status=Status.RUNNING, worker="celery@gone:1", heartbeat_at=timezone.now())
+    execute(broker)
+    run.refresh_from_db()
+    assert (run.status, run.worker) == ("succeeded", WORKER)
+
+
+@pytest.mark.parametrize("status", [Status.LOST, Status.CANCELLED, Status.SUCCEEDED])
+def test_a_run_that_has_ended_is_left_alone(broker: Broker, status: Status) -> None:
+    run = published(broker, ADD, 1, 2)
+    Run.objects.update(status=status, worker="celery@gone:1")
+    execute(broker)
+    run.refresh_from_db()
+    assert (run.status, run.worker) == (status, "celery@gone:1")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (WorkerLostError("Worker exited prematurely: signal 9 (SIGKILL)"), "lost", "lost_process"),
+        (TimeLimitExceeded(5), "timed_out", "time_limit"),
+        (SoftTimeLimitExceeded(), "timed_out", "time_limit"),
+        (KeyError("x"), "failed", "exception"),
+    ],
+)
+def test_the_main_process_tells_what_a_child_cannot(
+    monkeypatch: pytest.MonkeyPatch, broker: Broker, error: Exception, status: str, reason: str
+) -> None:
+    run = published(broker, ADD, 1, 2)
+    Run.objects.update(status=Status.RUNNING, worker=WORKER, heartbeat_at=timezone.now())
+    monkeypatch.setattr(ordinary_runs, "_main_pid", os.getpid())
+    signals.task_failure.send(sender=current_app.tasks[ADD], task_id=str(run.pk), exception=error)
+    run.refresh_from_db()
+    assert (run.status, run.reason, run.worker) == (status, reason, WORKER)
+
+
+@pytest.mark.parametrize(("expired", "status"), [(True, "expired"), (False, "cancelled")])
+def test_a_message_that_celery_discards_ends_its_run(broker: Broker, expired: bool, status: str) -> None:
+    run = published(broker, ADD, 1, 2)
+    request = current_app.tasks[ADD].request_stack
+    context = type("Context", (), {"id": str(run.pk), "headers": broker.messages[-1].headers})()
+    signals.task_revoked.send(sender=current_app.tasks[ADD], request=context, expired=expired)
+    run.refresh_from_db()
+    assert (run.status, bool(run.finished_at), request.top) == (status, True, None)
+
+
+def test_one_that_is_killed_by_a_revocation_is_cancelled(broker: Broker) -> None:
+    run = published(broker, ADD, 1, 2)
+    Run.objects.update(status=Status.RUNNING, worker=WORKER, heartbeat_at=timezone.now())
+    ordinary_runs.discard(run.pk, is_expired=False)
+    run.refresh_from_db()
+    assert (run.status, run.reason) == ("cancelled", "user")
+
+
+def test_its_deadline_is_that_of_its_message(broker: Broker) -> None:
+    until = datetime(2026, 3, 1, tzinfo=UTC)
+    published(broker, ADD, 1, 2, start_before=until)
+    assert broker.messages[-1].headers["expires"] == until.isoformat()
+
+
+def test_messages_of_others_cost_no_query(broker: Broker, django_assert_num_queries: Any) -> None:
+    current_app.send_task(ADD, args=[1, 2], ignore_result=True, producer=broker)
+    with django_assert_num_queries(0):
+        execute(broker)
+
+
+def test_the_leases_of_running_ones_are_renewed(broker: Broker) -> None:
+    long_ago = timezone.now() - timedelta(hours=1)
+    run = published(broker, ADD, 1, 2)
+    other = published(broker, ADD, 1, 2)
+    Run.objects.update(status=Status.RUNNING, heartbeat_at=long_ago, worker_identity=ordinary_runs.IDENTITY)
+    ordinary_runs._renew([run.pk])
+    run.refresh_from_db()
+    other.refresh_from_db()
+    assert run.heartbeat_at is not None
+    assert (run.heartbeat_at > long_ago, other.heartbeat_at) == (True, long_ago)
+
+
+def test_a_workers_shutdown_does_not_cancel_what_nothing_ends(broker: Broker) -> None:
+    run = published(broker, ADD, 1, 2)
+    Run.objects.update(status=Status.RUNNING, worker_identity=ordinary_runs.IDENTITY)
+    main_process._cancel_all("celery@here")
+    run.refresh_from_db()
+    assert (run.cancel_requested_at, run.reason) == (None, "")
+
+
+def test_a_child_waits_for_the_database(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = published(broker, ADD, 1, 2)
+    attempts, waited = iter([OperationalError("gone"), None]), []
+    begin = ordinary_runs.begin
+
+    def begin_later(*args: Any) -> None:
+        if error := next(attempts):
+            raise error
+        begin(*args)
+
+    monkeypatch.setattr(ordinary_runs, "begin", begin_later)
+    monkeypatch.setattr(ordinary_runs.time, "sleep", waited.append)
+    monkeypatch.setattr(ordinary_runs, "is_outage", lambda error: True)
+    execute(broker)
+    run.refresh_from_db()
+    assert (run.status, len(waited)) == ("succeeded", 1)
+
+
+def test_an_error_of_the_record_does_not_affect_the_task(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    published(broker, ADD, 1, 2)
+
+    def fail(*args: Any) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(ordinary_runs, "begin", fail)
+    execute(broker)
+    assert "could not be recorded" in caplog.text
+    assert clock.now() is not None
+
+
+def test_a_cancelled_one_is_revoked(
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    revoked: list[tuple[str, bool]] = []
+    monkeypatch.setattr(
+        current_app.control, "revoke", lambda pk, *, terminate: revoked.append((pk, terminate))
+    )
+    run, job = published(broker, ADD, 1, 2), Run.objects.create(job="probe", trigger="schedule")
+    with django_capture_on_commit_callbacks(execute=True):
+        for each in run, job:
+            overlap.request_cancel(each, Why.of(Reason.USER, user="anna"), timezone.now())
+    assert revoked == [(str(run.pk), True)]
+
+
+def test_one_that_cannot_be_revoked_is_cancelled_all_the_same(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(current_app.control, "revoke", fail)
+    publisher.revoke(published(broker, ADD, 1, 2))
+    assert "could not be revoked: gone" in caplog.text
