@@ -5,7 +5,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from celery import Task, shared_task
+from celery import Task, shared_task, signature
 from celery.exceptions import Ignore
 
 from jobledger.django_tasks import declare
@@ -48,7 +48,7 @@ def leave_open() -> None:
 
 @shared_task(bind=True)
 def be_replaced(self: Task[..., Any]) -> None:
-    raise self.replace(add.si(1, 2).set(ignore_result=True))
+    self.replace(signature(add.name, args=[1, 2], immutable=True, options={"ignore_result": True}))
 
 
 @task
