@@ -63,6 +63,7 @@ class Settings:
     API_REQUESTS_PER_MINUTE: int = 300
     API_ADDRESS_REQUESTS_PER_MINUTE: int = 600
     API_CLIENT_ADDRESS: str = ""
+    FEEDS: bool = False
 
     def __post_init__(self) -> None:
         for name, (is_valid, expected) in RULES.items():
@@ -220,6 +221,7 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         _is_path,
         'the path of a function, such as "proj.sign_in.client_address.client_address", or an empty string',
     ),
+    "FEEDS": (lambda value: isinstance(value, bool), "True or False"),
 }
 SECRETS = ("BEAT_PING_URL", "METRICS_TOKEN", "SCHEDULES")
 """Not quoted in messages: with the URL, anyone could report that beat is alive; schedules have options."""

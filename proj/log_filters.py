@@ -1,6 +1,8 @@
-"""Keeps what any user or monitor can cause from flooding the log."""
+"""Keeps what any user or monitor can cause from flooding the log, and secret addresses out of it."""
 
 import logging
+import re
+from collections.abc import Mapping
 from http import HTTPStatus
 
 
@@ -22,3 +24,25 @@ class WithoutReadiness(logging.Filter):
         match = getattr(getattr(record, "request", None), "resolver_match", None)
         is_unready = getattr(record, "status_code", 0) == HTTPStatus.SERVICE_UNAVAILABLE
         return not (is_unready and match and match.view_name == "jobledger:readiness")
+
+
+class WithoutSecretAddresses(logging.Filter):
+    """For web servers' logs of requests, which quote the path, and in the Referer that of another page."""
+
+    _SECRET = re.compile(r"(/(?:feeds|unsubscribe)/)[^\s?#]+")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, Mapping):
+            record.args = {name: self._hidden(value) for name, value in record.args.items()}
+        elif record.args:
+            record.args = tuple(map(self._hidden, record.args))
+        return True
+
+    def _hidden(self, value: object) -> object:
+        return self._SECRET.sub(r"\1…", value) if isinstance(value, str) else value
+
+
+def hide_secret_addresses() -> None:
+    """In the logs of requests of gunicorn and of ``runserver``, which have their own handlers."""
+    for name in "gunicorn.access", "django.server":
+        logging.getLogger(name).addFilter(WithoutSecretAddresses())

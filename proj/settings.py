@@ -369,5 +369,6 @@ JOBLEDGER = validated(
         "API_CLIENT_ADDRESS": "proj.sign_in.client_address.client_address",
         "METRICS_NETWORKS": [str(each) for each in env.networks("METRICS_NETWORKS")],
         "TRACING_SETUP": "proj.tracing.set_up" if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") else "",
+        "FEEDS": env.flag("FEEDS", default=False),
     }
 )

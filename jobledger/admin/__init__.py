@@ -7,6 +7,7 @@ from django.contrib.admin import AdminSite
 from django.db.models import Model
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.admin import following
 from jobledger.admin.alerts.alerts import AlertAdmin
 from jobledger.admin.alerts.destinations import DestinationAdmin
 from jobledger.admin.alerts.rules import RuleAdmin
@@ -14,6 +15,7 @@ from jobledger.admin.audit_log import AuditEntryAdmin
 from jobledger.admin.backfills.admin import BackfillAdmin
 from jobledger.admin.calendars import CalendarAdmin
 from jobledger.admin.dead_letters import DeadLetterAdmin
+from jobledger.admin.following import FeedAdmin, SubscriptionAdmin
 from jobledger.admin.home import page as home
 from jobledger.admin.jobs import views as jobs
 from jobledger.admin.runs.admin import RunAdmin
@@ -29,7 +31,9 @@ from jobledger.models import (
     Backfill,
     Calendar,
     DeadLetter,
+    Feed,
     Run,
+    Subscription,
 )
 from jobledger.schedules.signals import TIMING_FIELDS
 
@@ -40,9 +44,11 @@ __all__ = [
     "CalendarAdmin",
     "DeadLetterAdmin",
     "DestinationAdmin",
+    "FeedAdmin",
     "RuleAdmin",
     "RunAdmin",
     "ScheduleAdmin",
+    "SubscriptionAdmin",
     "TokenAdmin",
     "register",
 ]
@@ -54,6 +60,8 @@ _ADMINS: Mapping[type[Model], type[ModelPages]] = {
     Alert: AlertAdmin,
     AlertRule: RuleAdmin,
     AlertDestination: DestinationAdmin,
+    Subscription: SubscriptionAdmin,
+    Feed: FeedAdmin,
     Calendar: CalendarAdmin,
     DeadLetter: DeadLetterAdmin,
     ApiToken: TokenAdmin,
@@ -71,7 +79,7 @@ def register(site: AdminSite, *, instead_of: AdminSite | None = None) -> None:
         site.register(model, model_admin)
     if isinstance(site, JobsAdminSite):
         site.home_context = home.context
-        site.page_urls = (home.urls, jobs.urls)
+        site.page_urls = (home.urls, jobs.urls, following.urls)
 
 
 register(admin.site)

@@ -22,7 +22,18 @@ from jobledger.admin import display
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.rights import User
 from jobledger.admin_site import ReadOnly
-from jobledger.models import AlertDestination, AlertRule, ApiToken, AuditEntry, Backfill, Calendar, Pause, Run
+from jobledger.models import (
+    AlertDestination,
+    AlertRule,
+    ApiToken,
+    AuditEntry,
+    Backfill,
+    Calendar,
+    Feed,
+    Pause,
+    Run,
+    Subscription,
+)
 from jobledger.schedules.documents.keys import Document
 
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
@@ -35,6 +46,8 @@ _TYPES = {
     AlertRule._meta.label_lower: "alert rule",
     Calendar._meta.label_lower: "calendar",
     ApiToken._meta.label_lower: "API token",
+    Subscription._meta.label_lower: "subscription",
+    Feed._meta.label_lower: "feed",
 }
 """How types of objects are displayed."""
 

@@ -7,22 +7,27 @@ are never changed, so that teams can adapt them.
 
 from collections.abc import Iterable
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, Permission, PermissionsMixin
+from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 
 from jobledger.jobs import registry
 from jobledger.models import Run
+from jobledger.permissions import (
+    CHANGE_SCHEDULES,
+    VIEW,
+    VIEW_SCHEDULES,
+    User,
+    has,
+    may_view,
+    may_view_schedules,
+)
 
-User = AbstractBaseUser | AnonymousUser
-"""The user of a request. Anonymous users have no permissions."""
+__all__ = ["CHANGE_SCHEDULES", "VIEW", "VIEW_SCHEDULES", "User", "may_view", "may_view_schedules"]
 
-VIEW = "jobledger.view_run"
 START = "jobledger.start_run"
 CANCEL = "jobledger.cancel_run"
 PAUSE = "jobledger.pause_schedule"
-VIEW_SCHEDULES = "django_celery_beat.view_periodictask"
 ADD_SCHEDULES = "django_celery_beat.add_periodictask"
-CHANGE_SCHEDULES = "django_celery_beat.change_periodictask"
 DELETE_SCHEDULES = "django_celery_beat.delete_periodictask"
 
 CREATE_TOKENS = "jobledger.add_apitoken"
@@ -41,42 +46,33 @@ GROUPS = {
 }
 
 
-def may_view(user: User) -> bool:
-    return _has(user, VIEW)
-
-
-def may_view_schedules(user: User) -> bool:
-    """As usual in Django's admin, permission to change schedules includes permission to view them."""
-    return _has(user, VIEW_SCHEDULES) or _has(user, CHANGE_SCHEDULES)
-
-
 def may_view_calendars(user: User) -> bool:
-    return _has(user, VIEW_CALENDARS) or _has(user, CHANGE_CALENDARS)
+    return has(user, VIEW_CALENDARS) or has(user, CHANGE_CALENDARS)
 
 
 def may_add_schedules(user: User) -> bool:
-    return _has(user, ADD_SCHEDULES)
+    return has(user, ADD_SCHEDULES)
 
 
 def may_change_schedules(user: User) -> bool:
-    return _has(user, CHANGE_SCHEDULES)
+    return has(user, CHANGE_SCHEDULES)
 
 
 def may_delete_schedules(user: User) -> bool:
-    return _has(user, DELETE_SCHEDULES)
+    return has(user, DELETE_SCHEDULES)
 
 
 def may_edit_alert_rules(user: User) -> bool:
-    return all(_has(user, f"jobledger.{verb}_alertrule") for verb in ("add", "change", "delete"))
+    return all(has(user, f"jobledger.{verb}_alertrule") for verb in ("add", "change", "delete"))
 
 
 def may_create_tokens(user: User) -> bool:
     """Whether the user may create API tokens of their own."""
-    return _has(user, CREATE_TOKENS)
+    return has(user, CREATE_TOKENS)
 
 
 def may_start(user: User, job_name: str) -> bool:
-    return _has(user, START) or _has(user, f"jobledger.{_codename(job_name)}")
+    return has(user, START) or has(user, f"jobledger.{_codename(job_name)}")
 
 
 def may_start_any(user: User) -> bool:
@@ -85,12 +81,12 @@ def may_start_any(user: User) -> bool:
 
 
 def may_cancel(user: User) -> bool:
-    return _has(user, CANCEL)
+    return has(user, CANCEL)
 
 
 def may_pause(user: User) -> bool:
     """Whether the user may pause and resume schedules and the whole service."""
-    return _has(user, PAUSE)
+    return has(user, PAUSE)
 
 
 def create_groups() -> list[str]:
@@ -111,10 +107,6 @@ def create_groups() -> list[str]:
             group.permissions.set(_permissions(permissions))
             created.append(name)
     return created
-
-
-def _has(user: User, permission: str) -> bool:
-    return isinstance(user, PermissionsMixin) and user.is_active and user.has_perm(permission)
 
 
 def _codename(job_name: str) -> str:

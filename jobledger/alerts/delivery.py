@@ -14,18 +14,25 @@ again, because nothing is told twice, and the admin says so.
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from jobledger import clock
-from jobledger.alerts import destinations, message
+from jobledger.alerts import destinations, message, subscriptions
 from jobledger.alerts.destinations import NotDeliveredError
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
-from jobledger.models import Alert, AlertDelivery, AlertDestination, DeliveryState, ServiceProcess
+from jobledger.models import (
+    Alert,
+    AlertDelivery,
+    AlertDestination,
+    DeliveryState,
+    DestinationKind,
+    ServiceProcess,
+)
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.worker.presence import ABSENT_AFTER
 
@@ -66,10 +73,15 @@ def deliver(destination_id: int) -> bool:
     False if there is nothing to send, another process is sending, or the destination did not accept it.
     """
     claimed = claim(destination_id, clock.now())
+    if claimed is not None and claimed.destination.kind == DestinationKind.USER:
+        claimed = _without_unwanted(claimed)
     if claimed is None:
         return False
     try:
-        destinations.send(claimed.destination, message.compose(claimed.alerts), claimed.message_id)
+        text = message.compose(claimed.alerts)
+        if claimed.destination.kind == DestinationKind.USER:
+            text = subscriptions.with_unsubscribe(text, claimed.destination, claimed.alerts)
+        destinations.send(claimed.destination, text, claimed.message_id)
     except NotDeliveredError as error:
         _record_failure(claimed, str(error))
         return False
@@ -102,7 +114,7 @@ def claim(destination_id: int, now: datetime) -> Claimed | None:
         waiting.filter(pk__in=pks).update(**sending, attempts=F("attempts") + 1)
         alerts = Alert.objects.filter(deliveries__message=message_id).select_related("run")
         claimed = Claimed(
-            destination=AlertDestination.objects.get(pk=destination_id),
+            destination=AlertDestination.objects.select_related("user").get(pk=destination_id),
             message_id=message_id,
             alerts=list(alerts.order_by("time", "pk")),
         )
@@ -131,6 +143,20 @@ def tidy(now: datetime) -> None:
 def backoff(failures: int) -> timedelta:
     """How long a destination is left alone after so many failures in a row."""
     return min(FIRST_BACKOFF * (1 << min(failures - 1, 10)), MAX_BACKOFF)
+
+
+def _without_unwanted(claimed: Claimed) -> Claimed | None:
+    """What the subscriber still wants and may be told; None if that is nothing, which is not tried again."""
+    wanted = subscriptions.wanted(claimed.destination, claimed.alerts)
+    unwanted = _sent(claimed).exclude(alert__in=wanted.alerts)
+    with transaction.atomic():
+        unwanted.update(
+            state=DeliveryState.WITHDRAWN, changed_at=clock.now(), message=None, error=wanted.why_others_not
+        )
+        if not wanted.alerts:
+            _claimed_destination(claimed).update(busy_until=None)
+            return None
+    return replace(claimed, alerts=wanted.alerts)
 
 
 def _ready(now: datetime) -> QuerySet[AlertDestination]:

@@ -80,19 +80,25 @@ def _send_mail(addresses: list[str], message: Message, message_id: UUID) -> None
     if not addresses:
         raise NotDeliveredError("There is no address to send mail to.")
     # Imported here, because it takes a tenth of the start-up time of any command, and only beat needs it.
-    from django.core.mail import EmailMessage, get_connection
+    from django.core.mail import get_connection
+
+    from jobledger.alerts.mail import Mail
 
     connection = get_connection()
     # Of the SMTP backend; Django's default is to wait forever.
     if hasattr(connection, "timeout") and connection.timeout is None:
         connection.timeout = READ_SECONDS
-    EmailMessage(
+    Mail(
         subject=f"{settings.EMAIL_SUBJECT_PREFIX}{message.subject}",
         body=message.body,
         from_email=settings.SERVER_EMAIL,
         to=addresses,
         # No mail server of a person on holiday answers these.
-        headers={"Message-ID": f"<{message_id}@jobledger>", "Auto-Submitted": "auto-generated"},
+        headers={
+            "Message-ID": f"<{message_id}@jobledger>",
+            "Auto-Submitted": "auto-generated",
+            **message.headers,
+        },
         connection=connection,
     ).send()
 

@@ -5,7 +5,7 @@ Values of secret options are masked wherever an error or the output quotes them.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -61,6 +61,8 @@ class Message:
     short_body: str = ""
     """For services that do not accept long messages; empty if the body is short anyway."""
     is_good_news: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of a mail, besides the usual ones."""
 
 
 def compose(alerts: Sequence[Alert]) -> Message:

@@ -24,7 +24,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from jobledger import clock
-from jobledger.alerts import deciding, durations, failure_pauses, pings
+from jobledger.alerts import deciding, durations, failure_pauses, pings, subscriptions
 from jobledger.alerts.deciding import Saying, Streak
 from jobledger.alerts.rules import ATTENDED, Rule, RuleBook
 from jobledger.conf import settings
@@ -69,6 +69,9 @@ class Event:
     """Whether whoever started the run sees how it ends."""
     count: int = 1
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+Said = tuple[Rule, Event, Saying]
 
 
 def run_ended(run: Run, status: Status, now: datetime) -> None:
@@ -144,9 +147,9 @@ def record(events: Iterable[Event], now: datetime) -> None:
     write(said, now)
 
 
-def write(said: Sequence[tuple[Rule, Event, Saying]], now: datetime) -> None:
+def write(said: Sequence[Said], now: datetime) -> None:
     """Write the alerts, and what is to be delivered. Those that are there already are left alone."""
-    alerts = [(rule, _alert(rule, event, saying, now)) for rule, event, saying in said]
+    alerts = [(rule, _alert(rule, event, saying, now)) for rule, event, saying in _told_once(said)]
     Alert.objects.bulk_create([alert for _, alert in alerts], ignore_conflicts=True, batch_size=500)
     deliveries = [
         AlertDelivery(
@@ -160,6 +163,29 @@ def write(said: Sequence[tuple[Rule, Event, Saying]], now: datetime) -> None:
         for pk, name in rule.destinations.items()
     ]
     AlertDelivery.objects.bulk_create(deliveries, ignore_conflicts=True, batch_size=500)
+
+
+def _told_once(said: Sequence[Said]) -> Sequence[Said]:
+    """Without what subscribers hear of the same event at their address anyway."""
+    subscribed = [pk for rule, _, _ in said if rule.is_subscription for pk in rule.destinations]
+    if not subscribed:
+        return said
+    address_of = subscriptions.addresses_of(subscribed)
+    told = defaultdict[tuple[str, AlertKind | None, str], set[str]](set)
+    kept = list[Said]()
+    for each in sorted(said, key=lambda each: each[0].is_subscription):
+        rule, event, _ = each
+        addresses = told[event.job, event.kind, event.key]
+        if rule.is_subscription:
+            mine = {address_of[pk] for pk in rule.destinations if pk in address_of} - addresses
+            if not mine:
+                continue
+            addresses |= mine
+        elif rule.frequency is Frequency.IMMEDIATELY:
+            # A digest would come too late for those who want to know at once.
+            addresses |= set(rule.addresses)
+        kept.append(each)
+    return kept
 
 
 def alert_id(rule: Rule, event: Event, kind: AlertKind) -> uuid.UUID:
@@ -239,14 +265,14 @@ def _grouped(runs: Iterable[Run]) -> Iterator[Event]:
         yield replace(event, count=sum(1 + run.coalesced for run in same))
 
 
-def _alone(pairs: Sequence[tuple[Rule, Event]]) -> Iterator[tuple[Rule, Event, Saying]]:
+def _alone(pairs: Sequence[tuple[Rule, Event]]) -> Iterator[Said]:
     """What is told whatever happened before."""
     for rule, event in pairs:
         if event.kind is not None and event.kind not in deciding.FAILURE_KINDS:
             yield rule, event, Saying(kind=event.kind, facts={"count": event.count, **event.facts})
 
 
-def _in_streaks(pairs: Sequence[tuple[Rule, Event]]) -> Iterator[tuple[Rule, Event, Saying]]:
+def _in_streaks(pairs: Sequence[tuple[Rule, Event]]) -> Iterator[Said]:
     relevant = [
         (rule, event) for rule, event in pairs if event.kind is None or event.kind in deciding.FAILURE_KINDS
     ]

@@ -5,23 +5,37 @@ specific ones apply: those for the run's schedule, or else those for its job in 
 own, or else the general ones. So a rule without kinds, or without destinations, silences a job. But if a job
 names destinations none of which can be used, its alerts go to those of the general rules: otherwise, a
 destination that is renamed would silence it.
+
+What users subscribe to is told besides, whatever the rules say: each subscriber has a rule of their own.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
-from jobledger.alerts.deciding import Terms
+from django.db.models import Exists, QuerySet
+
+from jobledger.alerts.deciding import FAILURE_KINDS, Terms
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind, Alerts, Frequency
-from jobledger.models import AlertDestination, AlertRule, Trigger
+from jobledger.models import AlertDestination, AlertRule, DestinationKind, Subscription, Trigger
 
 ATTENDED = (Trigger.CLI, Trigger.JOB)
 """Runs of these triggers have a caller, who sees their failure."""
 
 DECLARED_KEY = "job:"
 """How the keys of rules begin that jobs declare."""
+
+SUBSCRIBER_KEY = "subscriber:"
+"""The same for the rules of subscribers; the destination's id follows."""
+
+SUBSCRIBED = frozenset({*FAILURE_KINDS, AlertKind.PAUSED, AlertKind.RECOVERED})
+"""What subscribers are told: failures, and what comes of them."""
+
+Topic = tuple[str, int | None]
+"""What a subscription is to: a job, or a schedule, whichever job it starts."""
 
 _DESTINATION_FIELDS = ("id", "name", "kind", "enabled", "url", "addresses")
 _RULE_FIELDS = (
@@ -44,7 +58,7 @@ class Rule:
     """A rule that applies, from whatever source."""
 
     key: str
-    """Identifies it: the row's primary key, or the job that declares it."""
+    """Identifies it: the row's primary key, the job that declares it, or the subscriber."""
     name: str
     terms: Terms
     frequency: Frequency
@@ -53,6 +67,12 @@ class Rule:
     include_attended: bool
     destinations: Mapping[int, str]
     """The ids and names of those that can be used."""
+    addresses: Collection[str] = frozenset()
+    """Whom it mails, as ``comparable``."""
+
+    @property
+    def is_subscription(self) -> bool:
+        return self.key.startswith(SUBSCRIBER_KEY)
 
     def is_about(self, kind: AlertKind | None, *, is_attended: bool = False) -> bool:
         """Whether it alerts on this kind; None, a success, may always be a recovery."""
@@ -60,30 +80,49 @@ class Rule:
 
 
 class RuleBook:
-    """All rules, read with a single query."""
+    """All rules, read with a single query, and another one for the subscriptions, if there are any."""
 
-    def __init__(self, rules: Iterable[tuple[Mapping[str, Any], Rule]]) -> None:
-        self._rules = list(rules)
+    def __init__(
+        self,
+        rules: Iterable[tuple[Mapping[str, Any], Rule]],
+        addresses: Mapping[int, Collection[str]],
+        *,
+        has_subscriptions: bool,
+    ) -> None:
+        """``addresses`` are those that destinations mail."""
+        self._rules, self._addresses = list(rules), dict(addresses)
+        self._has_subscriptions = has_subscriptions
 
     @classmethod
     def load(cls) -> "RuleBook":
         """The enabled rules as they are now."""
         names = [*_RULE_FIELDS, *(f"destinations__{name}" for name in _DESTINATION_FIELDS)]
         rows: dict[int, tuple[Mapping[str, Any], dict[int, str]]] = {}
-        for row in AlertRule.objects.filter(enabled=True).order_by("pk").values(*names):
+        addresses: dict[int, Collection[str]] = {}
+        has_subscriptions = True
+        enabled = AlertRule.objects.filter(enabled=True).order_by("pk")
+        for row in enabled.values(*names, has_subscriptions=Exists(Subscription.objects.all())):
+            has_subscriptions = row["has_subscriptions"]
             _, destinations = rows.setdefault(row["id"], (row, {}))
             destination = AlertDestination(
                 **{name: row[f"destinations__{name}"] for name in _DESTINATION_FIELDS}
             )
             if row["destinations__id"] is not None and destination.is_usable:
                 destinations[destination.pk] = destination.name
-        return cls((row, _stored_rule(row, destinations)) for row, destinations in rows.values())
+                addresses[destination.pk] = _addresses(destination)
+        rules = [
+            (row, _stored_rule(row, destinations, _all_of(destinations, addresses)))
+            for row, destinations in rows.values()
+        ]
+        return cls(rules, addresses, has_subscriptions=has_subscriptions)
 
     @property
     def is_mute(self) -> bool:
         """Whether nothing can be told to anyone, whatever happens."""
-        return not any(rule.destinations for _, rule in self._rules) and not any(
-            job.declaration.alerts for job in registry.all_jobs().values()
+        return (
+            not any(rule.destinations for _, rule in self._rules)
+            and not any(job.declaration.alerts for job in registry.all_jobs().values())
+            and not self._subscriptions
         )
 
     @property
@@ -106,9 +145,30 @@ class RuleBook:
 
     def rules_of(self, job: str, schedule_id: int | None) -> Sequence[Rule]:
         """The rules that apply to this job's runs for this schedule, if any can tell something to someone."""
-        return [
+        found = [
             rule for rule in self._most_specific(job, schedule_id) if rule.destinations and rule.terms.kinds
         ]
+        return [*found, *self._rules_of_subscribers(job, schedule_id)]
+
+    @cached_property
+    def _subscriptions(self) -> Mapping[Topic, Mapping[int, str]]:
+        """The subscribers' destinations, with their names, by what they have subscribed to."""
+        found: dict[Topic, dict[int, str]] = {}
+        if self._has_subscriptions:
+            enabled = Subscription.objects.filter(destination__enabled=True)
+            fields = ("job", "schedule", "destination", "destination__name")
+            for job, schedule, pk, name in enabled.values_list(*fields):
+                found.setdefault((job, schedule), {})[pk] = name
+        return found
+
+    def _rules_of_subscribers(self, job: str, schedule_id: int | None) -> Sequence[Rule]:
+        """One for each, also if they subscribe to both the job and the schedule."""
+        named = {
+            pk: name
+            for topic in topics_of(job, schedule_id)
+            for pk, name in self._subscriptions.get(topic, {}).items()
+        }
+        return [_subscribers_rule(pk, name) for pk, name in sorted(named.items())]
 
     def _most_specific(self, job: str, schedule_id: int | None) -> Sequence[Rule]:
         if schedule_id is not None and (found := self._with(schedule_id=schedule_id)):
@@ -125,6 +185,7 @@ class RuleBook:
         ]
 
     def _declared_rule(self, job: str, declared: Alerts) -> Rule:
+        destinations = self._destinations_of(declared)
         return Rule(
             key=f"{DECLARED_KEY}{job}",
             name=f"of job {job}"[:100],
@@ -137,15 +198,32 @@ class RuleBook:
             late_after=declared.late_after,
             success_within=None,
             include_attended=False,
-            destinations=self._destinations_of(declared),
+            destinations=destinations,
+            addresses=_all_of(destinations, self._addresses),
         )
 
     def _destinations_of(self, declared: Alerts) -> Mapping[int, str]:
         if declared.destinations:
-            found = AlertDestination.objects.filter(name__in=list(declared.destinations))
-            if usable := {each.pk: each.name for each in found if each.is_usable}:
-                return usable
+            found = nameable().filter(name__in=list(declared.destinations))
+            if usable := {each.pk: each for each in found if each.is_usable}:
+                self._addresses |= {pk: _addresses(each) for pk, each in usable.items()}
+                return {pk: each.name for pk, each in usable.items()}
         return {pk: name for rule in self.general for pk, name in rule.destinations.items()}
+
+
+def topics_of(job: str, schedule_id: int | None) -> Sequence[Topic]:
+    """What a run of the job for this schedule is about."""
+    return [(job, None), ("", schedule_id)]
+
+
+def nameable() -> QuerySet[AlertDestination]:
+    """The destinations that rules may name: not those of subscribers."""
+    return AlertDestination.objects.exclude(kind=DestinationKind.USER)
+
+
+def comparable(address: str) -> str:
+    """Of two addresses that differ in case only, hardly any server makes two mailboxes."""
+    return address.casefold()
 
 
 def unusable_destinations(jobs: Iterable[registry.Job]) -> dict[str, list[str]]:
@@ -153,7 +231,7 @@ def unusable_destinations(jobs: Iterable[registry.Job]) -> dict[str, list[str]]:
     named = {job.name: job.declaration.alerts.destinations for job in jobs if job.declaration.alerts}
     if not any(named.values()):
         return {}
-    usable = {each.name for each in AlertDestination.objects.all() if each.is_usable}
+    usable = {each.name for each in nameable() if each.is_usable}
     found = {job: sorted(set(names) - usable) for job, names in sorted(named.items())}
     return {job: names for job, names in found.items() if names}
 
@@ -163,7 +241,28 @@ def known_kinds(values: Any) -> Collection[AlertKind]:
     return frozenset(kind for kind in AlertKind if kind in (values or ()))
 
 
-def _stored_rule(row: Mapping[str, Any], destinations: Mapping[int, str]) -> Rule:
+def _addresses(destination: AlertDestination) -> Collection[str]:
+    return frozenset(map(comparable, destination.mail_addresses))
+
+
+def _all_of(destinations: Iterable[int], addresses: Mapping[int, Collection[str]]) -> Collection[str]:
+    return frozenset(address for pk in destinations for address in addresses.get(pk, ()))
+
+
+def _subscribers_rule(destination_id: int, name: str) -> Rule:
+    return Rule(
+        key=f"{SUBSCRIBER_KEY}{destination_id}",
+        name=f"subscription of {name}"[:100],
+        terms=Terms(kinds=SUBSCRIBED),
+        frequency=Frequency.IMMEDIATELY,
+        late_after=None,
+        success_within=None,
+        include_attended=False,
+        destinations={destination_id: name},
+    )
+
+
+def _stored_rule(row: Mapping[str, Any], destinations: Mapping[int, str], addresses: Collection[str]) -> Rule:
     return Rule(
         key=str(row["id"]),
         name=row["name"],
@@ -177,4 +276,5 @@ def _stored_rule(row: Mapping[str, Any], destinations: Mapping[int, str]) -> Rul
         success_within=row["success_within"],
         include_attended=row["include_attended"],
         destinations=destinations,
+        addresses=addresses,
     )

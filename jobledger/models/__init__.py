@@ -17,6 +17,7 @@ from jobledger.models.backfill import Backfill, BackfillSlot
 from jobledger.models.calendar import Calendar, CalendarKind, ScheduleCalendar
 from jobledger.models.chain import ChainStart, Predecessor
 from jobledger.models.dead_letter import DeadLetter
+from jobledger.models.following import Feed, FeedKind, Subscription
 from jobledger.models.open_form import OpenForm
 from jobledger.models.process import ProcessKind, ServiceProcess
 from jobledger.models.run import (
@@ -73,6 +74,8 @@ __all__ = [
     "DeliveryState",
     "DestinationKind",
     "Dialect",
+    "Feed",
+    "FeedKind",
     "NextSlot",
     "OpenForm",
     "Pause",
@@ -91,6 +94,7 @@ __all__ = [
     "ServiceProcess",
     "Status",
     "Stream",
+    "Subscription",
     "Trigger",
     "UncountedRun",
     "Why",

@@ -26,6 +26,7 @@ class DestinationKind(models.TextChoices):
     ADMINS = "admins", "mail to the administrators"
     MAIL = "mail", "mail"
     URL = "url", "URL"
+    USER = "user", "mail to a user"
 
 
 class AlertDestination(models.Model):
@@ -40,6 +41,15 @@ class AlertDestination(models.Model):
         help_text="A URL of Apprise, such as slack://… or jsons://…. It is stored, but never shown again.",
     )
     enabled = models.BooleanField(default=True)
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.CASCADE,
+        related_name="+",
+        help_text="Whose subscriptions are sent there: see alerts.subscriptions.",
+    )
 
     # The state of its deliveries, which only `jobledger.alerts.delivery` changes.
     not_before = models.DateTimeField(
@@ -71,11 +81,15 @@ class AlertDestination(models.Model):
                 return "the addresses in the setting ADMINS"
             case DestinationKind.MAIL:
                 return ", ".join(self.mail_addresses)
+            case DestinationKind.USER:
+                return f"the user {self.user}"
         return f"{self.url.partition('://')[0]}://{MASK}"
 
     @property
     def mail_addresses(self) -> list[str]:
-        """Empty for a URL, and if ADMINS is empty."""
+        """Empty for a URL, and if ADMINS is empty, or the user is inactive or has no address."""
+        if self.kind == DestinationKind.USER:
+            return list(filter(None, [mail_address(self.user)]))
         if self.kind == DestinationKind.ADMINS:
             admins: Sequence[Any] = settings.ADMINS
             # Plain addresses since Django 6.
@@ -87,6 +101,13 @@ class AlertDestination(models.Model):
     def is_usable(self) -> bool:
         """Whether alerts can be sent there at all."""
         return self.enabled and bool(self.url if self.kind == DestinationKind.URL else self.mail_addresses)
+
+
+def mail_address(user: Any) -> str:
+    """The address of an active user; empty if there is none."""
+    if user is None or not user.is_active:
+        return ""
+    return str(getattr(user, user.get_email_field_name(), "") or "").strip()
 
 
 def default_kinds() -> list[str]:
@@ -208,6 +229,7 @@ class DeliveryState(models.TextChoices):
     DELIVERED = "delivered", "delivered"
     FAILED = "failed", "not delivered"
     UNKNOWN = "unknown", "may not have arrived"
+    WITHDRAWN = "withdrawn", "no longer wanted"
 
 
 class AlertDelivery(models.Model):

@@ -13,7 +13,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.alerts.rules import DECLARED_KEY
+from jobledger.alerts.rules import DECLARED_KEY, SUBSCRIBER_KEY
 from jobledger.conf import settings
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import (
@@ -21,12 +21,14 @@ from jobledger.models import (
     SUCCESSES,
     Alert,
     AlertDelivery,
+    AlertDestination,
     AlertRule,
     AlertState,
     AuditEntry,
     Backfill,
     DeadLetter,
     DeliveryState,
+    DestinationKind,
     OpenForm,
     Pause,
     Run,
@@ -83,7 +85,9 @@ def _old_pauses(cutoff: datetime) -> QuerySet[Pause]:
 
 def _useless_states() -> QuerySet[AlertState]:
     rules = list(map(str, AlertRule.objects.values_list("pk", flat=True)))
-    is_without_rule = ~Q(rule__startswith=DECLARED_KEY) & ~Q(rule__in=rules)
+    subscribers = AlertDestination.objects.filter(kind=DestinationKind.USER).values_list("pk", flat=True)
+    keys = [*rules, *(f"{SUBSCRIBER_KEY}{pk}" for pk in subscribers)]
+    is_without_rule = ~Q(rule__startswith=DECLARED_KEY) & ~Q(rule__in=keys)
     schedules = PeriodicTask.objects.filter(pk=OuterRef("schedule_key"))
     is_without_schedule = ~Q(schedule_key=0) & ~Q(Exists(schedules))
     return AlertState.objects.filter(is_without_rule | is_without_schedule)

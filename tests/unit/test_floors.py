@@ -19,6 +19,7 @@ FLOORS = {
     "jobledger.paging": 1,
     "jobledger.compiled": 1,
     "jobledger.conf": 1,
+    "jobledger.permissions": 1,
     "jobledger.calendars": 1,
     "jobledger.celery": 1,
     "jobledger.jobs": 1,

@@ -69,7 +69,7 @@ def test_an_extra_is_not_a_dependency() -> None:
     own = {"holidays": {"holidays"}, "server": server, "solar": {"ephem"}, "yaml": {"pyyaml"}}
     own["logs"] = {"python-json-logger"}
     own |= {"api": {"django-ninja", "pydantic"}, "tasks": {"django-tasks"}, "tracing": tracing}
-    assert {"alerts": {"apprise"}, **own} == EXTRAS
+    assert {"alerts": {"apprise"}, "ical": {"icalendar"}, **own} == EXTRAS
     assert not set.union(*EXTRAS.values()) & DEPENDENCIES
 
 

@@ -122,6 +122,14 @@ class DestinationAdmin(Audited):
     def secrets(self, obj: AlertDestination) -> dict[str, str]:
         return {"URL": obj.url}
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("user")
+
+    def has_change_permission(self, request: HttpRequest, obj: AlertDestination | None = None) -> bool:
+        """A user's is what their account says. It can be deleted, which ends their subscriptions."""
+        is_users = obj is not None and obj.kind == DestinationKind.USER
+        return not is_users and super().has_change_permission(request, obj)
+
     def has_delete_permission(self, request: HttpRequest, obj: AlertDestination | None = None) -> bool:
         """The administrators can be disabled, but not deleted: see ``alerts.default_rule``."""
         is_builtin = obj is not None and obj.kind == DestinationKind.ADMINS

@@ -9,6 +9,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.alerts.audited import Audited
 from jobledger.admin.fields import DurationField
+from jobledger.alerts.rules import nameable
 from jobledger.formats import duration_text
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind
@@ -79,6 +80,8 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         names = {*registry.all_jobs(), self.instance.job} - {""}
+        if "destinations" in self.fields:
+            self.fields["destinations"].queryset = nameable()  # type: ignore[attr-defined]
         self.fields["job"].choices = [("", "all jobs"), *((name, name) for name in sorted(names))]  # type: ignore[attr-defined]
 
     def clean(self) -> None:

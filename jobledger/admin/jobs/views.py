@@ -15,7 +15,8 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from jobledger.admin import display, rights
+from jobledger.admin import display, following, rights
+from jobledger.admin.following import Topic
 from jobledger.admin.jobs.pages import list_context, may_see, page_context
 from jobledger.admin.options.fields import OptionField
 from jobledger.admin.options.form import OptionsForm, left_to_worker
@@ -50,6 +51,7 @@ def list_view(request: HttpRequest, site: AdminSite) -> HttpResponse:
 def job_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
     job = _get_viewable(request, name)
     context = page_context(request.user, job, timezone.now())
+    context |= following.buttons(request.user, Topic(job=job.name))
     return _page(request, site, "jobledger/jobs/job.html", {"title": job.name, **context})
 
 

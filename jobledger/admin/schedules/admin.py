@@ -28,9 +28,10 @@ from django.views.decorators.http import require_POST
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import clock, formats
-from jobledger.admin import audit_log, pauses, rights
+from jobledger.admin import audit_log, following, pauses, rights
 from jobledger.admin.backfills import starting as backfills
 from jobledger.admin.fields import number_in
+from jobledger.admin.following import Topic
 from jobledger.admin.pauses import PauseForm
 from jobledger.admin.schedules import origin, presence
 from jobledger.admin.schedules.actions import ScheduleActions
@@ -279,6 +280,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
             "pause_form": pause_form or PauseForm(now=form.now),
             "preserved_filters": self.get_preserved_filters(request),
             **(backfills.links(request.user, stored) if stored else {}),
+            **(following.buttons(request.user, Topic(schedule=stored)) if stored else {}),
         }
         return TemplateResponse(request, self.change_form_template, context)
 
@@ -289,7 +291,10 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
     def _stored(self, request: HttpRequest, object_id: str) -> PeriodicTask:
         # Not the admin's lookup: a schedule with invalid timing must be shown, so that it can be fixed.
         schedules = PeriodicTask.objects.select_related("policy", "next_slot")
-        schedules = schedules.annotate(unfinished_backfill=backfills.UNFINISHED)
+        schedules = schedules.annotate(
+            unfinished_backfill=backfills.UNFINISHED,
+            own_subscription=following.own_subscription(request.user),
+        )
         found: PeriodicTask = get_object_or_404(schedules, pk=number_in(object_id))
         if not self.has_view_permission(request, found):
             raise PermissionDenied

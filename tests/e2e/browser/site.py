@@ -30,6 +30,7 @@ MAKE_USERS = """
 from django.contrib.auth.models import Group, User
 for name, group in {roles!r}.items():
     user = User.objects.create_user(name, password={password!r}, is_staff=True, is_superuser=not group)
+    User.objects.filter(pk=user.pk).update(email=name + "@example.com")
     if group:
         user.groups.add(Group.objects.get(name=group))
 """
@@ -136,7 +137,7 @@ def violations(page: Page) -> list[str]:
 @contextmanager
 def running_site() -> Iterator[Site]:
     """Web server, worker and beat with their own database, and a user for each role."""
-    with service(HEARTBEAT_SECONDS="0.5") as started:
+    with service(HEARTBEAT_SECONDS="0.5", FEEDS="true") as started:
         setup = started.manage("jobledger", "setup")
         assert setup.returncode == 0, setup.stderr
         started.shell(MAKE_USERS.format(roles=ROLES, password=PASSWORD))

@@ -48,6 +48,22 @@ def test_a_job_is_run_after_an_invalid_option_is_corrected(people: People) -> No
     expect(page.get_by_role("main")).to_contain_text("text 7 real")
 
 
+def test_a_job_is_followed_by_keyboard(people: People) -> None:
+    page = people.open("jobledger/job/choosing/")
+    page.get_by_role("button", name="Subscribe to failures").press("Enter")
+    expect(page.get_by_role("main")).to_contain_text("will be mailed to")
+    page.get_by_role("link", name="Badge and calendar").press("Enter")
+    page.get_by_role("button", name="Make a status badge").press("Enter")
+    badge = page.get_by_role("img", name="Status of the job choosing")
+    expect(badge).to_be_visible()
+    assert badge.evaluate("image => image.naturalWidth") > 50
+    address = page.get_by_label("Secret address of the status badge")
+    expect(address).to_have_value(re.compile("/feeds/.+[.]svg"))
+    assert violations(page) == []
+    page.get_by_role("button", name="Unsubscribe from job choosing").press("Enter")
+    expect(page.get_by_role("main")).to_contain_text("You have unsubscribed from the job choosing.")
+
+
 def test_a_dry_run_is_a_button(people: People) -> None:
     page = people.open("jobledger/job/choosing/run/", role="operator")
     page.get_by_role("button", name="Dry run").click()

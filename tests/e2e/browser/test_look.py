@@ -21,6 +21,7 @@ PAGES = (
     "jobledger/alertrule/add/",
     "jobledger/alertdestination/1/change/",
     "everything/",
+    "jobledger/following/?job=choosing",
 )
 
 

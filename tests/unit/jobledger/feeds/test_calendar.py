@@ -1,0 +1,205 @@
+"""Calendars are valid iCalendar files with the runs that beat will start, as a real parser reads them."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import icalendar
+import pytest
+import time_machine
+from django.test import Client
+from django.utils import timezone
+from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
+from pytest_django import Settings
+
+from jobledger.feeds import calendar as feeds_calendar
+from jobledger.feeds.calendar import written
+from jobledger.jobs.declaration import PausedSlots
+from jobledger.models import Feed, NextSlot, Status
+from jobledger.schedules import ledger, pausing
+from jobledger.schedules.pausing import Terms
+from tests.unit.builders import NOON, override
+from tests.unit.jobledger.feeds.builders import calendar, cron, path_of, run
+from tests.unit.jobledger.schedules.builders import limited_by
+
+pytestmark = pytest.mark.django_db
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[time_machine.Traveller]:
+    with time_machine.travel(NOON, tick=False) as traveller:
+        yield traveller
+
+
+def events(feed: Feed) -> list[Any]:
+    feed = Feed.objects.select_related("schedule").get(pk=feed.pk)
+    parsed: Any = icalendar.Calendar.from_ical(written(feed, timezone.now()))
+    assert (parsed["VERSION"], parsed["METHOD"]) == ("2.0", "PUBLISH")
+    assert not parsed.errors
+    found = list(parsed.walk("VEVENT"))
+    assert len({str(event["UID"]) for event in found}) == len(found)
+    assert all(event["DTEND"].dt > event["DTSTART"].dt and "DTSTAMP" in event for event in found)
+    return found
+
+
+def starts(feed: Feed) -> list[datetime]:
+    return [event["DTSTART"].dt for event in events(feed)]
+
+
+def at(day: int, hour: int, minute: int = 0, *, month: int = 3) -> datetime:
+    return datetime(2026, month, day, hour, minute, tzinfo=UTC)
+
+
+def test_a_schedules_next_runs_are_events() -> None:
+    feed = calendar(schedule=cron("30 3 * * *", name="nightly; with, commas\\"))
+    first, *others = events(feed)
+    assert first["DTSTART"].dt == at(2, 3, 30)
+    assert first["DTEND"].dt == at(2, 3, 31)
+    assert first["SUMMARY"] == "nightly; with, commas\\"
+    assert "Job: probe" in first["DESCRIPTION"]
+    assert "Scheduled for 2026-03-02 03:30:00 UTC" in first["DESCRIPTION"]
+    assert len(others) == 29  # until the end of a day
+
+
+def test_times_are_right_when_the_clocks_change() -> None:
+    """In Berlin on 29 March, from 2:00 to 3:00: a run at 2:30 starts at the end of the gap."""
+    feed = calendar(schedule=cron("30 2 * * *", zone="Europe/Berlin"))
+    found = [start for start in starts(feed) if start.day in (28, 29, 30) and start.month == 3]
+    assert found == [at(28, 1, 30), at(29, 1, 0), at(30, 0, 30)]
+
+
+def test_an_event_lasts_as_long_as_runs_usually_do() -> None:
+    schedule = cron()
+    for minutes in 10, 20, 30:
+        run(started_at=NOON - minutes * MINUTE)
+    run(Status.FAILED, started_at=NOON - 5 * HOUR)
+    first, *_ = events(calendar(schedule=schedule))
+    assert first["DTEND"].dt - first["DTSTART"].dt == 20 * MINUTE
+
+
+def test_events_keep_their_ids_and_the_file_stays_the_same(clock: time_machine.Traveller) -> None:
+    feed = calendar(schedule=cron())
+    before, ids = written(feed, NOON), [event["UID"] for event in events(feed)]
+    clock.shift(10 * HOUR)
+    assert written(feed, timezone.now()) == before
+    clock.shift(10 * HOUR)
+    later = [event["UID"] for event in events(feed)]
+    assert later[:-1] == ids[1:]
+
+
+def test_the_jitter_delays_an_event_but_keeps_its_id() -> None:
+    schedule = cron(pk=1_000_001)
+    feed = calendar(schedule=schedule)
+    (before, *_) = events(feed)
+    schedule.policy.jitter = HOUR
+    schedule.policy.save()
+    (after, *_) = events(feed)
+    assert at(2, 3) < after["DTSTART"].dt < at(2, 4)
+    assert after["UID"] == before["UID"]
+
+
+@pytest.mark.parametrize(
+    ("on_resume", "first"),
+    [(PausedSlots.SKIP, at(6, 3)), (PausedSlots.RUN_ONCE, at(5, 12))],
+)
+def test_a_pause_leaves_out_what_it_skips(on_resume: PausedSlots, first: datetime) -> None:
+    schedule = cron()
+    feed = calendar(schedule=schedule)
+    pausing.pause(schedule, Terms(until=NOON + 4 * DAY, on_resume=on_resume), now=NOON)
+    assert starts(feed)[:2] == [first, at(6, 3) if first.hour == 12 else at(7, 3)]
+
+
+def test_a_frequent_schedule_goes_on_after_a_long_pause() -> None:
+    schedule = cron("* * * * *")
+    feed = calendar(schedule=schedule)
+    pausing.pause(schedule, Terms(until=NOON + 20 * DAY), now=NOON)
+    assert starts(feed)[0] in (at(21, 12), at(21, 12, 1))
+
+
+def test_what_is_paused_until_resumed_has_no_events() -> None:
+    schedule = cron()
+    feed = calendar(schedule=schedule)
+    pausing.pause(schedule, Terms(until=None), now=NOON)
+    assert starts(feed) == []
+
+
+@pytest.mark.parametrize(
+    ("is_moved", "expected"), [(False, [at(9, 3), at(16, 3)]), (True, [at(4, 3), at(9, 3)])]
+)
+def test_calendars_are_respected(is_moved: bool, expected: list[datetime]) -> None:
+    schedule = limited_by(cron("0 3 * * 1"), "2026-03-02\n2026-03-03", moved=is_moved)
+    ledger.sync([schedule.pk], NOON)
+    assert starts(calendar(schedule=schedule))[:2] == expected
+
+
+def test_disabled_broken_and_unreadable_schedules_have_no_events() -> None:
+    cron(name="disabled", enabled=False)
+    broken = cron(name="broken")
+    NextSlot.objects.filter(pk=broken.pk).update(due_at=None, slot=None, broken="no such task")
+    cron(name="fine")
+    assert {str(event["SUMMARY"]) for event in events(calendar())} == {"fine"}
+
+
+def test_a_single_time_is_a_single_event() -> None:
+    once = ClockedSchedule.objects.create(clocked_time=NOON + DAY)
+    schedule = PeriodicTask.objects.create(name="once", task="probes.probe", clocked=once, one_off=True)
+    ledger.sync([schedule.pk], NOON)
+    assert starts(calendar(schedule=schedule)) == [NOON + DAY]
+
+
+def test_the_number_of_events_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = cron("* * * * *", name="every minute")
+    every = IntervalSchedule.objects.create(every=1, period="seconds")
+    second = PeriodicTask.objects.create(name="every second", task="probes.probe", interval=every)
+    ledger.sync([second.pk], NOON)
+    cron()
+    assert len(events(calendar(schedule=schedule))) == feeds_calendar.MAX_EVENTS
+    found = [str(event["SUMMARY"]) for event in events(calendar())]
+    counts = {name: found.count(name) for name in ("every second", "every minute", "nightly")}
+    assert counts == {"every second": 25, "every minute": 25, "nightly": 25}
+    monkeypatch.setattr(feeds_calendar, "MAX_EVENTS", 30)
+    assert len(events(calendar())) == 30
+
+
+def test_a_jobs_calendar_has_its_schedules_alone() -> None:
+    cron(name="mine")
+    cron(name="other", task="probes.lasting")
+    assert {str(event["SUMMARY"]) for event in events(calendar(job="probe"))} == {"mine"}
+    assert events(calendar(job="gone")) == []
+
+
+def test_lines_are_folded_and_end_as_the_standard_says() -> None:
+    schedule = cron(name="ä" * 200)
+    text = written(calendar(schedule=schedule), NOON)
+    assert all(len(line) <= 75 for line in text.split(b"\r\n"))
+    assert text.count(b"\n") == text.count(b"\r\n")
+
+
+@pytest.mark.parametrize("name", ["a\nBEGIN:VEVENT", "a\r\nATTACH:x", "a\x00b"])
+def test_a_name_cannot_add_lines(name: str) -> None:
+    feed = calendar(schedule=cron())
+    PeriodicTask.objects.update(name=name)
+    assert all("ATTACH" not in event for event in events(feed))
+
+
+def test_events_link_to_their_schedule(settings: Settings) -> None:
+    override(settings, BASE_URL="https://jobs.example.com")
+    schedule = cron()
+    first, *_ = events(calendar(schedule=schedule))
+    page = f"https://jobs.example.com/admin/django_celery_beat/periodictask/{schedule.pk}/change/"
+    assert first["URL"] == page
+    assert str(first["UID"]).endswith("@jobs.example.com")
+
+
+def test_a_calendar_client_loads_it_only_if_it_has_changed(client: Client, settings: Settings) -> None:
+    override(settings, FEEDS=True)
+    schedule = cron()
+    path = path_of(calendar(schedule=schedule))
+    first = client.get(path)
+    assert first["Content-Type"] == "text/calendar; charset=utf-8"
+    assert first["Cache-Control"] == "private, max-age=300"
+    again = client.get(path, headers={"if-none-match": f'W/{first["ETag"]}, "other"'})
+    assert again.status_code == 304
+    PeriodicTask.objects.filter(pk=schedule.pk).update(name="renamed")
+    assert client.get(path, headers={"if-none-match": first["ETag"]}).status_code == 200
