@@ -1,6 +1,5 @@
 """Answers the requests of the API: limits by address, the endpoint, and problems instead of error pages."""
 
-import logging
 from http import HTTPStatus
 
 from django.core.signals import got_request_exception
@@ -15,12 +14,13 @@ from jobledger.api.addresses import VERSION
 from jobledger.api.application import api
 from jobledger.api.authentication import token_of
 from jobledger.api.problems import ProblemError
+from jobledger.escapes import line_logger
 from jobledger.jobs.secrets import MASK
 from jobledger.outages import is_outage
 
 RETRY_AFTER_SECONDS = 10
 NOTHING_HERE = "There is nothing at this address; openapi.json lists what there is."
-_logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 _resolver = URLResolver(
     RegexPattern(rf"^{VERSION}/"), [each for each in api.urls[0] if getattr(each, "name", "") != "api-root"]
 )
@@ -38,7 +38,7 @@ def respond(request: HttpRequest, path: str) -> HttpResponse:
         # As Django does: monitoring and the mails to ADMINS rely on it.
         got_request_exception.send(sender=None, request=request)
         if not is_outage(error):
-            _logger.exception("The API could not answer %s %s", request.method, request.path)
+            logger.exception("The API could not answer %s %s", request.method, request.path)
         return problems.response(request, _failure(error))
 
 
