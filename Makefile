@@ -95,10 +95,10 @@ format: dev  ## Format the code
 
 lock: .venv/bin/python  ## Renew the hash-locked requirements from pyproject.toml
 	@$(BIN)/pip install --quiet --require-hashes --requirement $(UV)
-	@$(BIN)/uv pip compile pyproject.toml --extra alerts --extra api --extra holidays --extra ical --extra logs --extra server --extra solar --extra tasks --extra tracing --extra yaml --group project --universal --python-version 3.11 \
+	@$(BIN)/uv pip compile pyproject.toml --extra alerts --extra api --extra holidays --extra ical --extra sentry --extra logs --extra server --extra solar --extra tasks --extra tracing --extra yaml --group project --universal --python-version 3.11 \
 		--generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" --output-file requirements/run.txt
-	@$(BIN)/uv pip compile pyproject.toml --extra alerts --extra api --extra holidays --extra ical --extra logs --extra server --extra solar --extra tasks --extra tracing --extra yaml --group dev --constraint requirements/run.txt --universal \
+	@$(BIN)/uv pip compile pyproject.toml --extra alerts --extra api --extra holidays --extra ical --extra sentry --extra logs --extra server --extra solar --extra tasks --extra tracing --extra yaml --group dev --constraint requirements/run.txt --universal \
 		--python-version 3.11 --generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" --output-file requirements/dev.txt
 	@echo uv | $(BIN)/uv pip compile - --no-config --universal --python-version 3.11 --generate-hashes --upgrade --no-annotate \

@@ -63,10 +63,12 @@ def _worker_starts(**kwargs: Any) -> None:
         pools,
         presence,
     )
+    from jobledger.sentry import doubles
     from jobledger.tracing import context, spans
 
     context.leave_trace_of_start()
     spans.connect()
+    doubles.connect()
     presence.watch_worker()
     ledger_connection.connect()
     terminal.connect()
@@ -82,8 +84,10 @@ def _worker_starts(**kwargs: Any) -> None:
 
 def _beat_starts(**kwargs: Any) -> None:
     from jobledger.alerts import background
+    from jobledger.sentry import doubles
     from jobledger.tracing import context
 
+    doubles.connect()
     context.leave_trace_of_start()
     background.begin()
 

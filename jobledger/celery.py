@@ -11,6 +11,8 @@ from weakref import WeakSet
 from celery import Celery
 from django.apps import apps
 
+from jobledger.tracing import context
+
 SETTINGS: Mapping[str, Any] = {
     "beat_scheduler": "jobledger.schedules.scheduler:Scheduler",
     "worker_consumer": "jobledger.runs.worker.consumer:Consumer",
@@ -53,6 +55,8 @@ def configure(app: Celery) -> None:
     The order of this call and ``app.config_from_object`` does not matter.
     """
     _configured.add(app)
+    # `celery call` does not set up Django.
+    context.connect()
     app.on_after_configure.connect(_complete, sender=app, weak=False)
     if app.configured:  # type: ignore[attr-defined]  # not in the stubs
         _complete(sender=app, source=app.conf)

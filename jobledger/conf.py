@@ -64,6 +64,11 @@ class Settings:
     API_ADDRESS_REQUESTS_PER_MINUTE: int = 600
     API_CLIENT_ADDRESS: str = ""
     FEEDS: bool = False
+    SENTRY_DSN: str = ""
+    SENTRY_ENVIRONMENT: str = ""
+    SENTRY_RELEASE: str = ""
+    SENTRY_COMMAND_ERRORS: bool = False
+    SENTRY_MONITORS: Collection[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name, (is_valid, expected) in RULES.items():
@@ -139,6 +144,22 @@ def is_address(value: Any) -> bool:
         return False
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_dsn(value: Any) -> bool:
+    """Whether it is where Sentry takes events, with a key; or empty."""
+    if not isinstance(value, str):
+        return False
+    try:
+        dsn = urlsplit(value)
+        is_host = dsn.scheme in ("http", "https") and bool(dsn.hostname) and dsn.port != 0
+    except ValueError:
+        return False
+    return not value or (is_host and bool(dsn.username) and dsn.path.rpartition("/")[2].isdecimal())
+
+
 def _is_path(value: Any) -> bool:
     return isinstance(value, str) and (not value or all(map(str.isidentifier, value.split("."))))
 
@@ -175,7 +196,7 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         _are_schedules,
         'a dictionary of jobs and their schedules, such as {"clearsessions": [Schedule("@daily")]}',
     ),
-    "ENVIRONMENT": (lambda value: isinstance(value, str), 'a name, such as "production"'),
+    "ENVIRONMENT": (_is_text, 'a name, such as "production"'),
     "ENVIRONMENTS": (_are_names, 'a list of names, such as ["production", "staging"]'),
     "SHELL_COMMANDS": (
         _are_shell_commands,
@@ -222,8 +243,13 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         'the path of a function, such as "proj.sign_in.client_address.client_address", or an empty string',
     ),
     "FEEDS": (lambda value: isinstance(value, bool), "True or False"),
+    "SENTRY_DSN": (_is_dsn, "a DSN such as https://key@sentry.example.com/1, or an empty string"),
+    "SENTRY_ENVIRONMENT": (_is_text, 'a name, such as "production"'),
+    "SENTRY_RELEASE": (_is_text, 'the name of a release, such as "2026.11"'),
+    "SENTRY_COMMAND_ERRORS": (lambda value: isinstance(value, bool), "True or False"),
+    "SENTRY_MONITORS": (_are_names, 'a list of jobs or schedules, such as ["backup", "Nightly *"]'),
 }
-SECRETS = ("BEAT_PING_URL", "METRICS_TOKEN", "SCHEDULES")
+SECRETS = ("BEAT_PING_URL", "METRICS_TOKEN", "SCHEDULES", "SENTRY_DSN")
 """Not quoted in messages: with the URL, anyone could report that beat is alive; schedules have options."""
 
 

@@ -368,6 +368,11 @@ JOBLEDGER = validated(
         "API_ADDRESS_REQUESTS_PER_MINUTE": env.whole("API_ADDRESS_REQUESTS_PER_MINUTE", 600),
         "API_CLIENT_ADDRESS": "proj.sign_in.client_address.client_address",
         "METRICS_NETWORKS": [str(each) for each in env.networks("METRICS_NETWORKS")],
+        "SENTRY_DSN": env.text("SENTRY_DSN"),
+        "SENTRY_ENVIRONMENT": env.text("SENTRY_ENVIRONMENT"),
+        "SENTRY_RELEASE": env.text("SENTRY_RELEASE"),
+        "SENTRY_COMMAND_ERRORS": env.flag("SENTRY_COMMAND_ERRORS", default=False),
+        "SENTRY_MONITORS": env.texts("SENTRY_MONITORS", []),
         "TRACING_SETUP": "proj.tracing.set_up" if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") else "",
         "FEEDS": env.flag("FEEDS", default=False),
     }

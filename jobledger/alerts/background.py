@@ -22,6 +22,7 @@ from jobledger.outages import is_outage
 from jobledger.runs import lasting_connections
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution.forks import close_connections, release_cursors
+from jobledger.sentry import reports, sending
 
 logger = line_logger(__name__)
 
@@ -29,7 +30,8 @@ PERIOD_SECONDS = 1.0
 SCAN_SECONDS = 15.0
 SLOW_SCAN_SECONDS = 60.0
 BEAT_PING_SECONDS = 60.0
-URGENT = ("deliveries", "pings")
+REPORT_SECONDS = 5.0
+URGENT = ("deliveries", "pings", "reports to Sentry")
 """The steps that ``hurry`` is about."""
 MAX_THREADS = 8
 STOP_SECONDS = 5.0
@@ -63,7 +65,7 @@ class Background:
 
     def __init__(self) -> None:
         # Apart, so that monitors that hang do not keep alerts from being sent.
-        self._senders, self._pingers = Senders(), Senders()
+        self._senders, self._pingers, self._reporters = Senders(), Senders(), Senders()
         self._stopping, self._wanted = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._next_at: dict[str, float] = {}
@@ -75,6 +77,8 @@ class Background:
             ("pings", SLOW_SCAN_SECONDS, self._ping),
             ("old pings", SLOW_SCAN_SECONDS, pings.tidy),
             ("ping of beat", BEAT_PING_SECONDS, self._ping_for_beat),
+            ("reports to Sentry", REPORT_SECONDS, self._report),
+            ("old reports to Sentry", SLOW_SCAN_SECONDS, sending.tidy),
         )
 
     def begin(self) -> None:
@@ -96,6 +100,7 @@ class Background:
         self._wanted.set()
         self._senders.join(STOP_SECONDS)
         self._pingers.join(STOP_SECONDS)
+        self._reporters.join(STOP_SECONDS)
 
     def step(self) -> None:
         """Do what is due, each thing whatever happens to the others."""
@@ -123,6 +128,11 @@ class Background:
         pings.note_starts(now)
         for host, due in pings.due_by_host(now).items():
             self._pingers.start(host, partial(pings.send, due))
+
+    def _report(self, now: datetime) -> None:
+        reports.note_starts(now)
+        if due := sending.due(now):
+            self._reporters.start("Sentry", partial(sending.send, due))
 
     def _ping_for_beat(self, now: datetime) -> None:
         if not settings.BEAT_PING_URL:

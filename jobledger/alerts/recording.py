@@ -32,6 +32,7 @@ from jobledger.escapes import line_logger
 from jobledger.jobs.declaration import AlertKind, Frequency
 from jobledger.models import Alert, AlertDelivery, AlertState, Backfill, Reason, Run, Status, Trigger
 from jobledger.outages import is_outage
+from jobledger.sentry import reports
 
 logger = line_logger(__name__)
 
@@ -76,9 +77,10 @@ Said = tuple[Rule, Event, Saying]
 
 def run_ended(run: Run, status: Status, now: datetime) -> None:
     """Record what is worth telling about a run that has reached this final state now."""
-    if run.trigger == Trigger.BACKFILL:
-        return  # the backfill as a whole is reported once it has ended
     with _harmless(f"run {run.pk}"):
+        reports.run_ended(run, status, now)
+        if run.trigger == Trigger.BACKFILL:
+            return  # alerts are about the backfill as a whole, once it has ended
         pings.run_ended(run, status, now)
         events = list(_events_of_end(run, status, now))
         record(events, now)
@@ -103,6 +105,7 @@ def never_slow_since(job: str) -> Combinable:
 def runs_ended(runs: Iterable[Run], now: datetime) -> None:
     """The same for runs that were not executed; their status is on the rows, which may be a queryset."""
     with _harmless("runs that were not executed"):
+        reports.runs_not_executed(runs, now)
         record(_grouped(runs), now)
 
 

@@ -10,6 +10,8 @@ from jobledger.models.alert import (
     DestinationKind,
     Ping,
     PingEvent,
+    SentryReport,
+    SentryReportKind,
 )
 from jobledger.models.api_token import ApiClient, ApiToken, Scope
 from jobledger.models.audit_entry import AuditEntry
@@ -91,6 +93,8 @@ __all__ = [
     "ScheduleCalendar",
     "SchedulePolicy",
     "Scope",
+    "SentryReport",
+    "SentryReportKind",
     "ServiceProcess",
     "Status",
     "Stream",

@@ -298,6 +298,39 @@ class PingEvent(models.TextChoices):
     FAIL = "fail", "failure"
 
 
+class SentryReportKind(models.TextChoices):
+    FAILURE = "failure", "event of a failed run"
+    IN_PROGRESS = "in_progress", "check-in: in progress"
+    OK = "ok", "check-in: ok"
+    ERROR = "error", "check-in: error"
+
+
+class SentryReport(models.Model):
+    """What Sentry is to hear of a run."""
+
+    run = models.ForeignKey(
+        Run, on_delete=models.CASCADE, related_name="sentry_reports", db_index=False, db_constraint=False
+    )
+    kind = models.CharField(max_length=12, choices=SentryReportKind)
+    created_at = models.DateTimeField(default=timezone.now)
+    due_at = models.DateTimeField(null=True, help_text="Null once it was sent or given up.")
+    attempts = models.PositiveIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        default_permissions = ()
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["run", "kind"], name="one_report_per_kind"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["due_at", "created_at"], name="report_to_send"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.run_id}"
+
+
 class Ping(models.Model):
     """A request to the external monitor of a schedule: one of its runs has started or ended."""
 

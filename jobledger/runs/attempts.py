@@ -29,6 +29,7 @@ from jobledger.models import CANCEL_ACCEPTED, Backfill, Reason, Run, RunAttempt,
 from jobledger.runs import overlap, run_lines
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.publishing import wake_up
+from jobledger.sentry import doubles, reports
 from jobledger.tracing import spans
 
 MAX_BACKOFF = timedelta(hours=1)
@@ -85,7 +86,7 @@ def _succeed_quietly(run: Run, outcome: Outcome) -> bool:
 
     Returns False if there may be something to tell, which must be recorded in the same transaction.
     """
-    if outcome.status is not Status.SUCCEEDED:
+    if outcome.status is not Status.SUCCEEDED or reports.is_monitored(run):
         return False
     changes = _final_columns(outcome, clock.in_statement())
     began_since = recording.never_slow_since(run.job)
@@ -196,6 +197,7 @@ def _finish(running: QuerySet[Run], run: Run, outcome: Outcome) -> bool:
     finished = running.update(**_final_columns(outcome, now))
     if finished:
         recording.run_ended(run, outcome.status, now)
+        doubles.note(outcome)
         spans.attempt_ended(run, outcome)
         run_lines.ended(run, outcome)
     return finished == 1

@@ -18,8 +18,9 @@ from django.utils import timezone
 
 from jobledger import clock
 from jobledger.alerts import delivery, pings
+from jobledger.conf import settings
 from jobledger.jobs import registry
-from jobledger.models import Backfill, NextSlot, Ping, Run, Status
+from jobledger.models import Backfill, NextSlot, Ping, Run, SentryReport, Status
 from jobledger.runs.lease import rescue
 from jobledger.runs.publishing import publisher
 
@@ -111,7 +112,10 @@ def is_due(at: datetime | None, now: datetime) -> bool:
 def read() -> Agenda:
     """The agenda as it is now in the database."""
     connection = connections[router.db_for_read(Run)]
-    statement, parameters = _statement(connection, clock.as_sql(), tuple(registry.all_jobs()))
+    reports = bool(settings.SENTRY_DSN)
+    statement, parameters = _statement(
+        connection, clock.as_sql(), tuple(registry.all_jobs()), reports=reports
+    )
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         times = _times(connection, cursor.fetchone())
@@ -130,18 +134,22 @@ def read() -> Agenda:
 
 
 @lru_cache(maxsize=2)
-def _statement(connection: BaseDatabaseWrapper, now: str, _jobs: tuple[str, ...]) -> tuple[str, list[Any]]:
-    """The statement and its parameters. It depends on the jobs that this process knows.
+def _statement(
+    connection: BaseDatabaseWrapper, now: str, _jobs: tuple[str, ...], *, reports: bool
+) -> tuple[str, list[Any]]:
+    """The statement and its parameters. It depends on the jobs that this process knows, and on the settings.
 
     Django cannot select without a table, and takes longer to write such a statement than the database to
     execute it.
     """
-    compiled = [each.query.get_compiler(connection=connection).as_sql() for each in _querysets()]
+    compiled = [
+        each.query.get_compiler(connection=connection).as_sql() for each in _querysets(reports=reports)
+    ]
     columns = ", ".join([now, *(f"({statement})" for statement, _ in compiled)])
     return f"SELECT {columns}", [value for _, parameters in compiled for value in parameters]
 
 
-def _querysets() -> Iterable[QuerySet[Any, Any]]:
+def _querysets(*, reports: bool) -> Iterable[QuerySet[Any, Any]]:
     queued, running = (Run.objects.filter(status=status) for status in (Status.QUEUED, Status.RUNNING))
     yield _earliest(NextSlot.objects.all(), "due_at")
     yield _earliest(NextSlot.objects.all(), "due_at", skipped=1)
@@ -153,6 +161,8 @@ def _querysets() -> Iterable[QuerySet[Any, Any]]:
     yield _earliest(delivery.waiting(), "due_at")
     yield _earliest(Ping.objects.all(), "due_at")
     yield _earliest(pings.unnoted_starts(), "started_at")
+    if reports:
+        yield _earliest(SentryReport.objects.all(), "due_at")
 
 
 def _earliest(rows: QuerySet[Any], field: str, *, skipped: int = 0) -> QuerySet[Any, Any]:

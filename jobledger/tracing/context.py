@@ -17,8 +17,6 @@ from typing import Any
 
 from celery.signals import before_task_publish
 
-from jobledger.runs.publishing.delivery import RUN_HEADER
-
 TraceContext = Mapping[str, str]
 """``traceparent``, and possibly ``tracestate``; empty: none."""
 
@@ -26,7 +24,7 @@ TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
 _VALID = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _STATE = re.compile(r"[ -~]{1,512}")
 
-of_request: ContextVar[TraceContext | None] = ContextVar("trace_contextof_request", default=None)
+_given: ContextVar[TraceContext | None] = ContextVar("given_trace_context", default=None)
 
 
 def connect() -> None:
@@ -36,7 +34,9 @@ def connect() -> None:
 
 def current() -> dict[str, str]:
     """The context of the calling code."""
-    return active() or dict(of_request.get() or {}) or of_environment(os.environ)
+    if (found := active()) or (called_from := _given.get()) is None:
+        return found or of_environment(os.environ)
+    return dict(called_from)
 
 
 def of(carrier: Mapping[str, Any]) -> dict[str, str]:
@@ -78,17 +78,26 @@ def as_opentelemetry(context: TraceContext) -> Any:
 
 
 @contextmanager
-def restored(context: TraceContext) -> Iterator[None]:
-    """In the block, nothing but this context is active, for instrumentations to read."""
-    api = sys.modules.get("opentelemetry.context")
-    if api is None:
-        yield
-        return
-    token = api.attach(as_opentelemetry(context))
+def given(context: TraceContext) -> Iterator[None]:
+    """In the block, the code is called from this context, which may be empty, unless a span is active."""
+    token = _given.set(context)
     try:
         yield
     finally:
-        api.detach(token)
+        _given.reset(token)
+
+
+@contextmanager
+def restored(context: TraceContext) -> Iterator[None]:
+    """In the block, nothing but this context is active, also for instrumentations."""
+    api = sys.modules.get("opentelemetry.context")
+    token = api and api.attach(as_opentelemetry(context))
+    try:
+        with given(context):
+            yield
+    finally:
+        if api:
+            api.detach(token)
 
 
 @contextmanager
@@ -114,8 +123,7 @@ def leave_trace_of_start() -> None:
 
 
 def _add_to_message(headers: Any = None, **kwargs: object) -> None:
-    """The messages of runs carry what is on the run, which others may publish."""
-    if isinstance(headers, dict) and RUN_HEADER not in headers and TRACEPARENT not in headers:
+    if isinstance(headers, dict) and TRACEPARENT not in headers:
         headers.update(current())
 
 

@@ -17,8 +17,5 @@ class TraceContextMiddleware:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        token = context.of_request.set(context.of(request.headers))
-        try:
+        with context.given(context.of(request.headers)):
             return self._get_response(request)
-        finally:
-            context.of_request.reset(token)

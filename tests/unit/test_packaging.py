@@ -68,6 +68,7 @@ def test_an_extra_is_not_a_dependency() -> None:
     tracing = {f"opentelemetry-{part}" for part in ("api", "sdk", "exporter-otlp-proto-http")}
     own = {"holidays": {"holidays"}, "server": server, "solar": {"ephem"}, "yaml": {"pyyaml"}}
     own["logs"] = {"python-json-logger"}
+    own["sentry"] = {"sentry-sdk"}
     own |= {"api": {"django-ninja", "pydantic"}, "tasks": {"django-tasks"}, "tracing": tracing}
     assert {"alerts": {"apprise"}, "ical": {"icalendar"}, **own} == EXTRAS
     assert not set.union(*EXTRAS.values()) & DEPENDENCIES
