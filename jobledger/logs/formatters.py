@@ -10,6 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 from jobledger.escapes import LineFormatter
 from jobledger.logs.masking import masked
 from jobledger.logs.running import LoggedRun, run_of
+from jobledger.logs.service import COMMAND
+from jobledger.logs.service import service as service_name
 
 AUTO, JSON, TEXT = "auto", "json", "text"
 FORMATS = (AUTO, JSON, TEXT)
@@ -56,7 +58,11 @@ def no_color() -> bool:
 
 
 class TextFormatter(LineFormatter):
-    """One line for each message, with its run, if any, at the end; tracebacks are indented."""
+    """One line for each message; tracebacks are indented.
+
+    It ends with the run, if any, except on the command line: there, a job prints the same as without the
+    service.
+    """
 
     is_for_many_runs = True
     """What a job logs is on its run in another format."""
@@ -69,7 +75,9 @@ class TextFormatter(LineFormatter):
         return masked(super().format(record), run_of(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        line = f"{super().formatMessage(record)}{suffix(run_of(record))}"
+        line = super().formatMessage(record)
+        if service_name() != COMMAND:
+            line += suffix(run_of(record))
         code = _LEVEL_COLORS.get(record.levelname) if self._color else None
         return f"\x1b[{code}m{line}\x1b[0m" if code else line
 

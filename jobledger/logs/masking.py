@@ -27,6 +27,8 @@ MIN_LENGTH = 6
 MAX_FILE_BYTES = 64 * 1024
 MAX_DEPTH = 6
 FILE = "_FILE"
+# The working directory, not a password.
+_HARMLESS = {"PWD", "OLDPWD"}
 _WORDS = re.compile(r"[a-z0-9]+")
 # Either of them may be one: https://key@sentry.example.com/1
 _CREDENTIALS = re.compile(r"://([^\s/@:]*)(?::([^\s/@]*))?@")
@@ -72,6 +74,8 @@ def _of_settings() -> Iterator[str]:
 
 def _of_environment() -> Iterator[str]:
     for name, value in os.environ.items():
+        if name in _HARMLESS:
+            continue
         yield from _in(name, value)
         if name.endswith(FILE) and (content := _content(value)):
             yield from _in(name.removesuffix(FILE), content)

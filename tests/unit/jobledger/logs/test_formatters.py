@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from jobledger.logs import formatter
+from jobledger.logs import formatter, service
 from jobledger.logs.formatters import TextFormatter, of_project
 from jobledger.logs.running import logging_as
 from tests.manual import ROOT, blocks_of
@@ -20,6 +20,7 @@ IN_CONTAINER = ("container", "KUBERNETES_SERVICE_HOST")
 
 @pytest.fixture(autouse=True)
 def outside_of_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_given", "worker")
     for name in (*IN_CONTAINER, "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
 
@@ -60,6 +61,12 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.Mo
     with pytest.raises(ImproperlyConfigured, match=r"pip install 'django-jobledger\[logs\]'"):
         formatter("json")
     assert not is_json(format="text")
+
+
+def test_on_the_command_line_text_is_as_without_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_given", "command")
+    with logging_as(RUN, is_process_wide=False):
+        assert as_text("late").endswith(" WARNING shop: late")
 
 
 def test_text_is_one_line_that_names_its_run() -> None:

@@ -42,6 +42,12 @@ def test_names_of_classes_are_no_secrets(settings: Any) -> None:
     assert masking.masked(text) == text
 
 
+def test_the_working_directory_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "PWD", "OLDPWD":
+        monkeypatch.setenv(name, "/srv/jobs")
+    assert masking.masked("/srv/jobs/manage.py") == "/srv/jobs/manage.py"
+
+
 def test_the_content_of_a_file_that_a_variable_names_is_masked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
