@@ -50,12 +50,13 @@ _last: LoggedRun | None = None
 def logging_as(run: LoggedRun, *, is_process_wide: bool) -> Iterator[None]:
     """What is logged during the block belongs to the run: by this thread, or by any in this process."""
     token = _current.set(run)
-    note(run)
     if is_process_wide:
         _of_process.append(run)
     try:
         yield
     finally:
+        # Now, since another one may have been executed inside of it.
+        note(run)
         if is_process_wide:
             _of_process.remove(run)
         _current.reset(token)

@@ -65,10 +65,10 @@ class Stack:
 
     def log_of(self, service: str) -> list[dict[str, Any]]:
         """What a service has logged, each line of which must be JSON."""
-        return [
-            json.loads(line)
-            for line in self.compose("--ansi", "never", "logs", "--no-log-prefix", service).splitlines()
-        ]
+        # Compose may add control characters.
+        (container,) = self.compose("ps", "--quiet", service).split()
+        logged = subprocess.run(["docker", "logs", container], check=True, capture_output=True, text=True)
+        return [json.loads(line) for line in (logged.stdout + logged.stderr).splitlines()]
 
     def shell(self, code: str) -> str:
         """Run Python code in the service's Django shell; returns its output."""

@@ -74,6 +74,12 @@ def test_a_line_of_celery_about_a_message_names_the_run_that_was_noted() -> None
     assert not is_of_last_run(celerys(OTHER.run_id))
 
 
+def test_such_a_line_comes_after_the_run_and_after_those_that_it_has_called() -> None:
+    with logging_as(RUN, is_process_wide=True), logging_as(OTHER, is_process_wide=True):
+        pass
+    assert is_of_last_run(celerys())
+
+
 def test_otherwise_it_names_the_job_and_the_run() -> None:
     assert run_of(celerys()) == LoggedRun(job="probe", run_id=RUN.run_id)
 
