@@ -35,6 +35,7 @@ class Settings:
     EXPOSED_COMMANDS: Collection[str] | Mapping[str, Mapping[str, Any]] = ()
     SCHEDULABLE_TASKS: Collection[str] = ()
     SCHEDULES: Mapping[str, Sequence[Schedule]] = field(default_factory=dict)
+    CALENDARS: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     ENVIRONMENT: str = ""
     ENVIRONMENTS: Collection[str] = ()
     SHELL_COMMANDS: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
@@ -93,6 +94,13 @@ def _are_commands(value: Any) -> bool:
 def _are_schedules(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
         isinstance(name, str) and isinstance(each, list | tuple) for name, each in value.items()
+    )
+
+
+def _are_calendars(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and (isinstance(entries, str) or _are_names(entries))
+        for name, entries in value.items()
     )
 
 
@@ -195,6 +203,10 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "SCHEDULES": (
         _are_schedules,
         'a dictionary of jobs and their schedules, such as {"clearsessions": [Schedule("@daily")]}',
+    ),
+    "CALENDARS": (
+        _are_calendars,
+        'a dictionary of calendars and their entries, such as {"UK holidays": ["holidays GB-ENG"]}',
     ),
     "ENVIRONMENT": (_is_text, 'a name, such as "production"'),
     "ENVIRONMENTS": (_are_names, 'a list of names, such as ["production", "staging"]'),

@@ -23,6 +23,7 @@ from jobledger.calendars.errors import CalendarError
 from jobledger.models import Calendar
 from jobledger.models.calendar import CALENDAR_KIND_LABELS
 from jobledger.schedules.declared import naming_calendars
+from jobledger.schedules.declared.calendars import declared_calendars
 
 DAYS_SHOWN = 30
 LAST_DAY = timedelta(days=366)
@@ -118,12 +119,18 @@ class CalendarAdmin(Audited):
         if one := naming_calendars().get(name):
             text = (
                 f"The code names the calendar “{name}” (schedule {one.name} of the job {one.job.name}), "
-                "which no longer exists. Until it is corrected there, `sync` changes nothing."
+                f"which no longer exists. {_effect_of_missing(name)}"
             )
             self.message_user(request, text, messages.WARNING)
 
     def readable(self, obj: Calendar) -> dict[str, str]:
         return {"Name": obj.name, "Description": obj.description, "Entries": obj.entries}
+
+
+def _effect_of_missing(name: str) -> str:
+    if name in declared_calendars():
+        return "It is declared there too: the next `sync` adds it again."
+    return "Until it is corrected there, `sync` changes nothing."
 
 
 def _lines(obj: Calendar) -> Iterator[str]:

@@ -42,6 +42,14 @@ class Migration(migrations.Migration):
                         validators=[jobledger.models.calendar.validate_entries],
                     ),
                 ),
+                (
+                    "declared",
+                    models.TextField(
+                        blank=True,
+                        editable=False,
+                        help_text="The entries that the code declared when they were last applied; empty: none.",
+                    ),
+                ),
             ],
             options={
                 "verbose_name": "calendar",

@@ -44,6 +44,11 @@ class Calendar(models.Model):
         validators=[validate_entries],
         help_text="One per line; what follows a # is the name of the entry.",
     )
+    declared = models.TextField(
+        blank=True,
+        editable=False,
+        help_text="The entries that the code declared when they were last applied; empty: none.",
+    )
 
     class Meta:
         verbose_name = "calendar"

@@ -43,6 +43,12 @@ def log_changed(
     _log(schedule, text, "changed", found, before=before, after=after)
 
 
+def log_edited(target: Model, how: str, changes: Iterable[Change]) -> None:
+    """Log what was changed in something else, such as a calendar."""
+    found = list(changes)
+    _log(target, f"Changed {', '.join(name for name, _, _ in found)} {how}.", "changed", found)
+
+
 def command_line_user() -> str:
     """The author of what is changed from the command line; a user of the admin may have the same name."""
     return f"{operating_system_user()[:180]} (command line)"

@@ -18,7 +18,8 @@ from jobledger.models import DeclaredSchedule, SchedulePolicy
 from jobledger.schedules.declared import Declared, by_name
 from jobledger.schedules.declared.merge import Merge, State
 from jobledger.schedules.declared.merged import merged
-from jobledger.schedules.declared.sync import Difference, differences, may_be_declared, resolve
+from jobledger.schedules.declared.outcomes import Difference
+from jobledger.schedules.declared.sync import differences, may_be_declared, resolve
 from jobledger.schedules.declared.values import LABELS, declared_values, stored_values
 from jobledger.schedules.rules.slots import RuleError
 

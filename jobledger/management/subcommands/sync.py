@@ -10,7 +10,7 @@ from jobledger.management import printing
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.schedules.declared import DeclarationError, unknown_environments
 from jobledger.schedules.declared import sync as syncing
-from jobledger.schedules.declared.sync import ACTIONS, Action, Difference, Outcome
+from jobledger.schedules.declared.outcomes import ACTIONS, Action, Difference, Outcome
 
 VERBS = {
     Action.CREATE: ("Created", "Would create"),
@@ -29,8 +29,9 @@ class Command(OperatorCommand):
     """Prints a line for each change, and a warning for what has been changed in the code and in the admin."""
 
     help = (
-        "Apply the schedules that are declared in code. What users changed in the admin stays; what was "
-        "changed in both places is reported as drift. Safe to repeat, and to run from several places at once."
+        "Apply the calendars and schedules that are declared in code. What users changed in the admin stays; "
+        "what was changed in both places is reported as drift. Safe to repeat, and to run from several "
+        "places at once."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -74,7 +75,9 @@ class Command(OperatorCommand):
 
 def _check(outcomes: Sequence[Outcome]) -> None:
     if count := sum(each.needs_attention for each in outcomes):
-        subject = "1 schedule needs" if count == 1 else f"{count} schedules need"
+        kinds = {_kind(each) for each in outcomes if each.needs_attention}
+        noun = kinds.pop() if len(kinds) == 1 else "item"
+        subject = f"1 {noun} needs" if count == 1 else f"{count} {noun}s need"
         raise CommandError(f"{subject} attention.")
     if any(unknown_environments()):
         raise CommandError("Correct the names of environments.")
@@ -87,7 +90,7 @@ def change_lines(outcomes: Iterable[Outcome], *, is_dry_run: bool = False) -> It
             reason = [REASONS[each.action]] if each.action in REASONS else []
             changes = [] if each.action is Action.ORPHAN else map(_change, each.changes)
             facts = "; ".join([*reason, *changes])
-            text = f"{VERBS[each.action][is_dry_run]} schedule {_name(each)}"
+            text = f"{VERBS[each.action][is_dry_run]} {_kind(each)} {_name(each)}"
             yield f"{text}: {facts}" if facts else text
 
 
@@ -103,7 +106,7 @@ def warnings(outcomes: Iterable[Outcome]) -> Iterator[str]:
             )
         for one in each.drift:
             yield (
-                f"Drift: schedule {_name(each)}, {one.label}: {_value(one.stored)} is stored, "
+                f"Drift: {_kind(each)} {_name(each)}, {one.label}: {_value(one.stored)} is stored, "
                 f"{_value(one.code)} is in the code. The stored value stays."
             )
 
@@ -125,6 +128,10 @@ def _value(text: str) -> str:
     return text or "(empty)"
 
 
+def _kind(outcome: Outcome) -> str:
+    return "calendar" if outcome.is_calendar else "schedule"
+
+
 def _name(outcome: Outcome) -> str:
     if outcome.stored_name in ("", outcome.name):
         return outcome.name
@@ -133,9 +140,9 @@ def _name(outcome: Outcome) -> str:
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
     return {
-        "schedule": outcome.name,
+        _kind(outcome): outcome.name,
         "stored_name": outcome.stored_name or None,
-        "job": outcome.job,
+        "job": outcome.job or None,
         "action": outcome.action,
         "changes": _json_values(outcome.changes),
         "drift": _json_values(outcome.drift),

@@ -32,6 +32,7 @@ from jobledger.jobs.declaration import (
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import stored_times
 from jobledger.schedules.chains.cycles import cycle_in, path_of
+from jobledger.schedules.declared.calendars import calendar_problems, declared_calendars
 from jobledger.schedules.rules.slots import RuleError
 from jobledger.schedules.rules.wallclock import EARLIEST, to_utc, zone_named
 from jobledger.schedules.stored_times import (
@@ -132,9 +133,9 @@ def naming_calendars() -> dict[str, Declared]:
 
 
 def missing_calendars(known: Iterable[str]) -> dict[str, Declared]:
-    """The calendars that declared schedules name and that are not among these."""
+    """The calendars that declared schedules name, and that are neither among these nor declared."""
     named = naming_calendars()
-    return {name: named[name] for name in sorted(named.keys() - set(known))}
+    return {name: named[name] for name in sorted(named.keys() - set(known) - declared_calendars().keys())}
 
 
 def is_import_failing(name: str) -> bool:
@@ -177,7 +178,8 @@ def general_problems() -> Iterator[Problem]:
 
 
 def setting_problems() -> Iterator[Problem]:
-    """What is wrong with ``JOBLEDGER["SCHEDULES"]``."""
+    """What is wrong with ``JOBLEDGER["CALENDARS"]`` and ``JOBLEDGER["SCHEDULES"]``."""
+    yield from (Problem(text=text) for text in calendar_problems())
     setting: Mapping[str, Any] = settings_of_service.SCHEDULES
     for name, schedules in setting.items():
         if name not in registry.all_jobs() and not is_import_failing(name):

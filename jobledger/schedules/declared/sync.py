@@ -7,10 +7,9 @@ A ``DeclaredSchedule`` links the declaration to its schedule, whatever its name 
 deleted the schedule, it stays deleted. What the code no longer declares is disabled, once, and kept.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 
 from django.db import IntegrityError, OperationalError, transaction
@@ -27,12 +26,14 @@ from jobledger.schedules.declared import (
     DeclarationError,
     Declared,
     by_name,
+    calendar_sync,
     chains,
     is_import_failing,
     missing_calendars,
     naming_calendars,
     validated,
 )
+from jobledger.schedules.declared.calendars import declared_calendars
 from jobledger.schedules.declared.merge import (
     FIELDS,
     UNKNOWN,
@@ -44,8 +45,8 @@ from jobledger.schedules.declared.merge import (
     unit_of,
 )
 from jobledger.schedules.declared.merged import as_meant, is_spent, merged
+from jobledger.schedules.declared.outcomes import Action, Difference, Outcome
 from jobledger.schedules.declared.values import (
-    LABELS,
     POLICY_FIELDS,
     assign,
     declared_values,
@@ -62,62 +63,6 @@ _CALENDARS = {"not_on", "only_on", "left_out"}
 _POLICY_COLUMNS = (*POLICY_FIELDS, "dialect", "calendars", "after")
 
 
-class Action(StrEnum):
-    """What a sync does with a schedule."""
-
-    CREATE = "create"
-    CHANGE = "change"
-    ORPHAN = "orphan"
-    """It is no longer declared, so it is disabled."""
-    REVIVE = "revive"
-    """It is declared again."""
-    NONE = "none"
-    LEAVE_DELETED = "leave deleted"
-    """A user has deleted it."""
-    LEAVE_ORPHANED = "leave orphaned"
-    """It was disabled earlier; if it is enabled, a user has enabled it since."""
-    NAME_TAKEN = "name taken"
-    """Another schedule has its name."""
-
-
-ACTIONS = (Action.CREATE, Action.CHANGE, Action.ORPHAN, Action.REVIVE)
-"""Those that change something."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """Two values of a field, formatted, with secrets masked."""
-
-    field: str
-    stored: str
-    code: str
-
-    @property
-    def label(self) -> str:
-        return LABELS[self.field]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a sync did, or would do, with a schedule."""
-
-    name: str
-    """By which the code declares it."""
-    job: str
-    action: Action
-    stored_name: str = ""
-    """Its name in the database; empty if it is not there."""
-    changes: Sequence[Difference] = ()
-    drift: Sequence[Difference] = ()
-    edited: Sequence[Difference] = ()
-    """What users have changed, and the code has not."""
-
-    @property
-    def needs_attention(self) -> bool:
-        """Whether something is to be changed, or to be decided."""
-        return self.action in (*ACTIONS, Action.NAME_TAKEN) or bool(self.drift)
-
-
 class MissingCalendarError(DeclarationError):
     """A declared schedule names a calendar that is not in the database."""
 
@@ -127,12 +72,19 @@ class UnknownScheduleError(LookupError):
 
 
 def sync(*, dry_run: bool = False) -> list[Outcome]:
-    """Apply the declared schedules; returns an outcome for each.
+    """Apply the declared calendars and schedules; returns an outcome for each.
 
     Raises DeclarationError, or MissingCalendarError, before anything is changed.
     """
     found = _with_known_names(validated())
-    outcomes = [_retried(partial(_sync, one, dry_run=dry_run)) for one in found]
+    # First, since schedules may use them.
+    outcomes = [
+        _retried(partial(calendar_sync.sync, name, entries, dry_run=dry_run))
+        for name, entries in declared_calendars().items()
+    ]
+    if not dry_run:
+        calendar_sync.release_others()
+    outcomes += [_retried(partial(_sync, one, dry_run=dry_run)) for one in found]
     orphaned = DeclaredSchedule.objects.exclude(name__in=[one.name for one in found]).order_by("name")
     records = list(orphaned.values_list("pk", flat=True))
     return [*outcomes, *(each for pk in records if (each := _orphan(pk, dry_run=dry_run)))]
@@ -146,6 +98,8 @@ def reset(name: str) -> Outcome:
     found = {each.name: each for each in _with_known_names(validated())}
     renamed = DeclaredSchedule.objects.filter(schedule__name=name).values_list("name", flat=True).first()
     one = found.get(renamed or name) or found.get(name)
+    if one is None and name in (entries := declared_calendars()):
+        return _retried(partial(calendar_sync.sync, name, entries[name], is_reset=True))
     if one is None:
         hint = registry.suggestion(name, found)
         raise UnknownScheduleError(f"No schedule {name!r} is declared in code. {hint}".rstrip())
@@ -349,7 +303,7 @@ def _with_known_calendars(found: list[Declared]) -> list[Declared]:
     known = Calendar.objects.values_list("name", flat=True)
     texts = [
         f"schedule {one.name!r} of job {one.job.name}: calendars: there is no calendar {name!r}. Add it in "
-        "the admin, or correct the name."
+        "the admin or to CALENDARS, or correct the name."
         for name, one in (missing_calendars(known) if naming_calendars() else {}).items()
     ]
     if texts:

@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from jobledger import Calendars, Schedule
 from jobledger.models import AuditEntry, Calendar, NextSlot, ScheduleCalendar
+from tests.unit.builders import override
 from tests.unit.jobledger.admin.schedules.schedules import member, page
 from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
 from tests.unit.jobledger.schedules.declared.builders import declare
@@ -122,6 +123,14 @@ def test_renaming_a_calendar_that_the_code_names_is_warned_of(
     values = {"name": "closed", "description": "new", "entries": "sun"}
     assert NAMED not in admin_client.post(url(declared), values, follow=True).text
     assert NAMED in admin_client.post(url(declared), {**values, "name": "open"}, follow=True).text
+
+
+def test_one_that_is_declared_itself_is_said_to_come_back(
+    admin_client: Client, declared: Calendar, settings: Settings
+) -> None:
+    override(settings, CALENDARS={"closed": "sun"})
+    values = {"name": "open", "description": "", "entries": "sun"}
+    assert "the next `sync` adds it again" in admin_client.post(url(declared), values, follow=True).text
 
 
 @pytest.mark.parametrize("is_bulk", [True, False])

@@ -9,7 +9,8 @@ from pytest_django import Settings
 
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Schedule
-from jobledger.schedules.declared.sync import Action, Outcome, sync
+from jobledger.schedules.declared.outcomes import Action, Outcome
+from jobledger.schedules.declared.sync import sync
 from tests.unit.builders import override
 
 JOB = "plain_probe"

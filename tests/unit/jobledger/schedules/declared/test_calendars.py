@@ -9,7 +9,8 @@ from jobledger import Calendars, LeftOutSlots, Schedule
 from jobledger.calendars.use import CalendarUse
 from jobledger.models import Calendar, ScheduleCalendar, SchedulePolicy
 from jobledger.schedules.declared import DeclarationError, by_name, problems
-from jobledger.schedules.declared.sync import Action, reset, sync
+from jobledger.schedules.declared.outcomes import Action
+from jobledger.schedules.declared.sync import reset, sync
 from tests.unit.jobledger.schedules.builders import limited_by
 from tests.unit.jobledger.schedules.declared.builders import JOB, applied, declare, of_job, stored
 

@@ -11,7 +11,8 @@ from jobledger.jobs import registry
 from jobledger.models import DeclaredSchedule, NextSlot, Predecessor, SchedulePolicy
 from jobledger.schedules.chains import links
 from jobledger.schedules.declared import DeclarationError, by_name, problems
-from jobledger.schedules.declared.sync import Action, reset, resolve, sync
+from jobledger.schedules.declared.outcomes import Action
+from jobledger.schedules.declared.sync import reset, resolve, sync
 from jobledger.schedules.rules.slots import RuleError
 from jobledger.schedules.words import described
 from tests.unit.builders import override

@@ -13,7 +13,8 @@ from pytest_django import Settings
 from jobledger.admin.schedules import origin
 from jobledger.jobs.declaration import Schedule
 from jobledger.models import DeclaredSchedule, NextSlot
-from jobledger.schedules.declared.sync import Action, Outcome, reset, sync
+from jobledger.schedules.declared.outcomes import Action, Outcome
+from jobledger.schedules.declared.sync import reset, sync
 from tests.unit.jobledger.admin.schedules.edit_forms import page_url
 from tests.unit.jobledger.schedules.declared.builders import applied, declare, of_job
 from tests.unit.side_by_side import side_by_side

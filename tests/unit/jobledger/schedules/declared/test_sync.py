@@ -18,19 +18,9 @@ from jobledger.schedules.declared import DeclarationError, by_name
 from jobledger.schedules.declared import sync as syncing
 from jobledger.schedules.declared.merge import State
 from jobledger.schedules.declared.merged import merged
-from jobledger.schedules.declared.sync import (
-    Action,
-    Outcome,
-    UnknownScheduleError,
-    reset,
-    resolve,
-    sync,
-)
-from jobledger.schedules.stored_times import (
-    ClockedTimes,
-    CronTimes,
-    SolarTimes,
-)
+from jobledger.schedules.declared.outcomes import Action, Outcome
+from jobledger.schedules.declared.sync import UnknownScheduleError, reset, resolve, sync
+from jobledger.schedules.stored_times import ClockedTimes, CronTimes, SolarTimes
 from tests.unit.builders import override
 from tests.unit.jobledger.schedules.declared.builders import JOB, actions, applied, declare, of_job, stored
 
