@@ -14,5 +14,6 @@ def lazily(path: str) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         return import_string(path)(*args, **kwargs)
 
-    call.__name__ = call.__qualname__ = path.rpartition(".")[2]
+    call.__module__, _, call.__name__ = path.rpartition(".")
+    call.__qualname__ = call.__name__
     return call

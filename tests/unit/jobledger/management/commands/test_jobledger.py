@@ -23,6 +23,7 @@ NAMES = [
         "call",
         "cancel",
         "check",
+        "create_token",
         "dead_letters",
         "export_crontab",
         "export_schedules",
@@ -32,7 +33,7 @@ NAMES = [
         "import_schedules",
         "next",
     ),
-    *("pause", "resume", "retry", "runs", "setup", "show", "simulate", "startjob", "sync", "wrap"),
+    *("pause", "resume", "retry", "runs", "setup", "show", "simulate", "startjob", "sync", "tokens", "wrap"),
 ]
 NEXT = ["next", "--cron", "0 3 * * *", "--from", "2026-07-01", "--count", "1"]
 
