@@ -8,7 +8,7 @@ django-celery-beat's timing models have no pages of their own: their rows are sh
 delete every schedule that uses it. The timing of a schedule is edited on the schedule's page.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -45,7 +45,7 @@ from jobledger.admin.schedules.target import TargetForm, stored_target
 from jobledger.admin.schedules.versions.pages import ScheduleVersions
 from jobledger.admin_site import page_url, page_view
 from jobledger.jobs import registry
-from jobledger.models import AlertRule, Backfill, NextSlot
+from jobledger.models import AlertRule, Backfill, NextSlot, Predecessor
 from jobledger.schedules.chains import links
 from jobledger.schedules.declared.values import LABELS
 
@@ -272,8 +272,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
             "preview_url": _url("preview", stored),
             "overview": overview(stored, form.now, with_runs=may_see_runs) if stored else None,
             "origin": origin.origins([stored]).get(stored.pk) if stored else None,
-            "followers": links.followers_of(stored) if stored else [],
-            "predecessors": links.predecessors_of(stored) if stored else [],
+            "predecessors": _predecessors(stored),
             "may_edit": self._may_edit(request, stored),
             "may_delete": stored is not None and self.has_delete_permission(request, stored),
             "may_pause": stored is not None and rights.may_pause(request.user),
@@ -355,3 +354,8 @@ def _target_context(target: TargetForm, stored: PeriodicTask | None) -> dict[str
 
 def _redirect_to(schedule: PeriodicTask) -> HttpResponse:
     return HttpResponseRedirect(page_url(f"{NAME}_change", schedule.pk))
+
+
+def _predecessors(stored: PeriodicTask | None) -> Sequence[Predecessor]:
+    """What it starts after; most schedules have times instead."""
+    return links.predecessors_of(stored) if stored and links.starts_after_others(stored) else ()

@@ -19,6 +19,7 @@ from jobledger.jobs import registry
 from jobledger.models import PROBLEMS, NextSlot, Pause
 from jobledger.schedules import pausing
 from jobledger.schedules.chains import links
+from jobledger.schedules.chains.links import Follower
 from jobledger.schedules.stored_schedules import (
     KINDS,
     UNREADABLE,
@@ -61,8 +62,8 @@ class ScheduleOverview:
     urls: RunUrls
     is_chained: bool = False
     """Whether it starts after other schedules."""
-    followers: Sequence[str] = ()
-    """The names of the schedules that start after it."""
+    followers: Sequence[Follower] = ()
+    """The schedules that start after it."""
 
     @property
     def status(self) -> ScheduleStatus:
@@ -120,7 +121,7 @@ class ScheduleOverview:
 
     @property
     def then_starts(self) -> str:
-        return ", ".join(self.followers)
+        return ", ".join(each.name for each in self.followers)
 
     @property
     def next_run_when(self) -> SafeString:
@@ -185,7 +186,7 @@ def overviews(
     pauses_of = _pauses(ids, now)
     runs = recent_runs.runs_of_schedules(ids, max_runs) if with_runs else {}
     marks, urls = Marks(), RunUrls()
-    followers = links.follower_names(ids)
+    followers = links.followers(ids)
     return {
         schedule.pk: ScheduleOverview(
             now=now,

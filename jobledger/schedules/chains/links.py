@@ -5,9 +5,9 @@ schedule again. So neither the order in which schedules are created nor a deleti
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import DeclaredSchedule, Predecessor, SchedulePolicy
@@ -24,19 +24,22 @@ def predecessors_of(schedule: PeriodicTask) -> Sequence[Predecessor]:
     return sorted(found, key=lambda link: link.current_name)
 
 
-def followers_of(schedule: PeriodicTask) -> list[PeriodicTask]:
-    """The schedules that start after this one, by name."""
-    links = Predecessor.objects.filter(schedule=schedule.pk, follower__policy__after__gt="")
-    return sorted((link.follower for link in links.select_related("follower")), key=lambda each: each.name)
+@dataclass(frozen=True, kw_only=True)
+class Follower:
+    """A schedule that starts after another one."""
+
+    pk: int
+    name: str
 
 
-def follower_names(schedule_ids: Collection[int]) -> dict[int, list[str]]:
-    """The names of the schedules that start after each of these, by primary key."""
-    found: dict[int, list[str]] = {}
+def followers(schedule_ids: Collection[int]) -> dict[int, list[Follower]]:
+    """The schedules that start after each of these, by name."""
+    found: dict[int, list[Follower]] = {}
     links = Predecessor.objects.filter(schedule__in=schedule_ids, follower__policy__after__gt="")
-    for pk, name in links.order_by("follower__name").values_list("schedule", "follower__name"):
-        if pk is not None:
-            found.setdefault(pk, []).append(name)
+    rows = links.order_by("follower__name").values_list("schedule", "follower", "follower__name")
+    for schedule_id, pk, name in rows:
+        if schedule_id is not None:
+            found.setdefault(schedule_id, []).append(Follower(pk=pk, name=name))
     return found
 
 
@@ -126,11 +129,6 @@ def declared_names(schedule_ids: Iterable[int]) -> dict[int, str]:
     """What the code calls these schedules, as far as it declares them."""
     records = DeclaredSchedule.objects.filter(schedule__in=list(schedule_ids))
     return dict(records.values_list("schedule", "name"))
-
-
-def is_follower() -> Q:
-    """The condition for schedules that start after others."""
-    return Q(policy__after__gt="")
 
 
 def starts_after_others(schedule: PeriodicTask) -> bool:

@@ -151,7 +151,7 @@ def test_schedule_names_are_hidden_from_users_without_permission(client: Client)
         (
             {"trigger": "x"},
             "Started by",
-            "Valid values are: schedule, admin, celery, cli, cron, job, backfill.",
+            "Valid values are: schedule, admin, api, celery, cli, cron, job, backfill, chain, task.",
         ),
         ({"time": "9y"}, "Queued", "Valid values are: 1h, 24h, 7d."),
         ({"from": "soon"}, "From", "such as 2026-12-01T03:00"),

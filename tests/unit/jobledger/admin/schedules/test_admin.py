@@ -426,7 +426,7 @@ def test_the_page_takes_few_queries_however_many_others_are_due(
         assert due_at is not None
         NextSlot.objects.filter(pk=other.pk).update(due_at=due_at + timedelta(minutes=minutes - 60))
     admin_client.get(change_url(every_hour))
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(14):
         page = admin_client.get(change_url(every_hour)).text
     assert "in 60" in page
 
