@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any
 
 from django.db import connections, router, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, Value, When
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import clock
@@ -42,13 +42,13 @@ SELECT sum(n_tup_ins), sum(n_tup_upd), sum(n_tup_del) FROM pg_stat_all_tables WH
 
 def recheck_held(schedule_ids: Collection[int] | None, now: datetime) -> None:
     """Make beat plan these schedules (None: all) again if a pause may be holding a slot that has passed."""
-    held = NextSlot.objects.filter(broken="", slot__lte=now)
+    is_held, waits_for_others = Q(broken="", slot__lte=now), Q(look_at__isnull=False)
+    held = NextSlot.objects.filter(is_held | waits_for_others)
     if schedule_ids is not None:
         held = held.filter(schedule__in=schedule_ids)
-    waiting = NextSlot.objects.filter(look_at__gt=now)
-    if schedule_ids is not None:
-        waiting = waiting.filter(schedule__in=schedule_ids)
-    if held.update(due_at=now) + waiting.update(look_at=now):
+    due_at = Case(When(is_held, then=Value(now)), default=F("due_at"))
+    look_at = Case(When(waits_for_others, then=Value(now)), default=F("look_at"))
+    if held.update(due_at=due_at, look_at=look_at):
         wake_up.beats()
 
 

@@ -351,6 +351,18 @@ def test_a_pause_can_hold_the_latest_start_until_it_ends(first: PeriodicTask) ->
     assert states(then)[TEN] == ("queued", "after_pause")
 
 
+def test_beat_looks_again_as_soon_as_a_pause_is_ended(first: PeriodicTask) -> None:
+    then = follower("first", since=EIGHT)
+    pause = Pause.objects.create(schedule=then, since=NOW - HOUR, on_resume=PausedSlots.RUN_ONCE)
+    ended(first, NINE, finished_at=NOW)
+    assert look() == []
+    assert NextSlot.objects.get(schedule=then).look_at != NOW
+    pause.until = NOW
+    pause.save()
+    row = NextSlot.objects.get(schedule=then)
+    assert (row.look_at, row.due_at) == (NOW, None)
+
+
 def test_a_pause_of_the_predecessor_starts_nothing(first: PeriodicTask) -> None:
     follower("first", since=EIGHT)
     ended(first, NINE, Status.SKIPPED, started_at=None, reason="paused")
