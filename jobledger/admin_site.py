@@ -6,7 +6,6 @@ It is not in the package ``admin``, which adds its pages to the site on import, 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import update_wrapper
-from threading import RLock
 from typing import Any
 
 from django.contrib.admin import AdminSite, ModelAdmin
@@ -17,6 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.functional import Promise
 
+from jobledger.admin_internals import LateAdminSite
 from jobledger.conf import settings
 
 SECTIONS = (
@@ -95,15 +95,8 @@ def _nothing(request: HttpRequest) -> dict[str, Any]:
     return {}
 
 
-class JobsAdminSite(AdminSite):
-    """Django's admin with the service's pages.
-
-    With ``discover_later``, processes that show no page do not import the pages of all apps. Everything that
-    depends on these reads ``_registry``, for which Django has no public name.
-    """
-
-    _discover: Callable[[], None] | None = None
-    _is_discovering = False
+class JobsAdminSite(LateAdminSite):
+    """Django's admin with the service's pages."""
 
     home_context: Callable[[HttpRequest], dict[str, Any]] = staticmethod(_nothing)
     page_urls: Sequence[Callable[[AdminSite], list[URLPattern]]] = ()
@@ -117,36 +110,6 @@ class JobsAdminSite(AdminSite):
     # There is no site to view besides the admin.
     site_url = None
     index_template = "jobledger/home/page.html"
-
-    def __init__(self, name: str = "admin") -> None:
-        self._discovering = RLock()
-        super().__init__(name)
-
-    def discover_later(self, discover: Callable[[], None]) -> None:
-        """Call this before anybody uses or adds a page."""
-        self._discover = discover
-
-    def discover_now(self) -> None:
-        """Do what has been put off. If that raises an error, it will be repeated."""
-        with self._discovering:
-            if self._discover is None or self._is_discovering:  # by this thread: it adds the pages
-                return
-            self._is_discovering = True
-            try:
-                self._discover()
-                self._discover = None
-            finally:
-                self._is_discovering = False
-
-    @property
-    def _registry(self) -> dict[type[Model], "ModelAdmin[Any]"]:
-        if self._discover is not None:
-            self.discover_now()
-        return self._registered
-
-    @_registry.setter
-    def _registry(self, registered: dict[type[Model], "ModelAdmin[Any]"]) -> None:
-        self._registered = registered
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's
         return _on_site(self, super().admin_view(view, cacheable))
