@@ -186,5 +186,5 @@ def test_the_attributes_may_be_above_or_below_the_task() -> None:
 
 
 def test_an_unknown_attribute_is_an_error_at_once() -> None:
-    with pytest.raises(TypeError, match="no attribute timeout; it can declare: alerts,"):
+    with pytest.raises(TypeError, match="no attribute timeout; it can declare: after, alerts,"):
         declare(timeout=5)(tasks.multiply)
