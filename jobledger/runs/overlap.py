@@ -12,7 +12,6 @@ cancelling it.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -273,8 +272,6 @@ def request_cancel(run: Run, why: Why, now: datetime) -> bool:
         )
         if changed:
             recording.runs_ended(Run.objects.filter(pk=run.pk, status=Status.CANCELLED), now)
-            if run.job not in registry.all_jobs():
-                transaction.on_commit(partial(publisher.revoke, run))
     return changed == 1
 
 

@@ -87,17 +87,6 @@ def mark_published(published: Sequence[Run]) -> None:
     _end_unknown([run for run in published if not (is_job(run) or ordinary_tasks.is_reported(run.job))], now)
 
 
-def revoke(run: Run) -> None:
-    """Ask the workers to discard the message of an ordinary task, or to kill the child that executes it.
-
-    Nobody else ends it. Workers without remote control do not hear of it.
-    """
-    try:
-        current_app.control.revoke(str(run.pk), terminate=True)
-    except Exception as error:  # noqa: BLE001 - a broker that is down may raise anything; the run is cancelled
-        logger.warning("The task of run %s of %s could not be revoked: %s", run.pk, run.job, error)
-
-
 def _end_unknown(runs: Sequence[Run], now: datetime) -> None:
     """End the runs of ordinary tasks of whose outcome nothing will be heard."""
     if pks := [run.pk for run in runs]:

@@ -1,8 +1,9 @@
 """What becomes of ordinary Celery tasks whose messages were sent for a run, told by Celery's signals.
 
 A child records that it begins the task, and how the task ends or that it will be tried again. The main
-process records what a child cannot: that it was killed, that the message was revoked or has expired; and it
-renews the leases of the runs that its children execute, so that they are lost when the whole worker dies.
+process records what a child cannot: that it was killed, that the message was revoked or has expired. It
+renews the leases of the runs that its children execute, so that they are lost when the whole worker dies, and
+kills a child whose task a user has cancelled.
 
 The task itself is executed as always. If the ledger cannot be written for a while, the child waits, as it
 does at the end of a job. What could not be recorded at all is found later: the run stays queued, or is lost.
@@ -13,7 +14,7 @@ Tasks that other workers execute, which do not have this service, send no signal
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -32,15 +33,18 @@ from jobledger.alerts import recording
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry, secrets
-from jobledger.models import NO_REASON, Reason, Run, Status, Trigger, Why
+from jobledger.models import CANCEL_ACCEPTED, NO_REASON, Reason, Run, Status, Trigger, Why
 from jobledger.outages import is_outage
 from jobledger.runs import attempts, limits
 from jobledger.runs.dispatch import IDENTITY, worker_process
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of, text_of
+from jobledger.runs.publishing import publisher
 from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.received import has_run
+from jobledger.runs.worker import orphans
+from jobledger.runs.worker.main_process import child_of
 from jobledger.runs.worker.pulse import pulse
 
 logger = line_logger(__name__)
@@ -48,6 +52,8 @@ logger = line_logger(__name__)
 MAX_OUTAGE_SECONDS = 60.0
 """How long a child waits until the end of a task can be recorded."""
 MAX_RETRY_SECONDS = 20.0
+LOOK_SECONDS = 10.0
+"""How often a worker looks for tasks that were cancelled while their messages were in a queue."""
 REVOKED = "celery control revoke"
 REPLACED = "Replaced by new task"
 """What ``Task.replace`` says; the other task has the same id, and the same run. There is no other sign."""
@@ -65,7 +71,7 @@ def connect() -> None:
         (signals.task_retry, _is_retried),
         (signals.task_postrun, _ends),
         (signals.task_revoked, _is_discarded),
-        (pulse, _Leases().renew),
+        (pulse, Watch().beat),
     ):
         name = getattr(receiver, "__qualname__", "")
         signal.connect(receiver, weak=False, dispatch_uid=f"jobledger.ordinary_runs.{name}")
@@ -268,37 +274,66 @@ def _in_thread(write: Callable[[], None], pk: UUID) -> None:
     threading.Thread(target=record, name="ordinary run", daemon=True).start()
 
 
-class _Leases:
-    """Renews the leases of the runs whose tasks are being executed."""
+class Watch:
+    """Renews the leases of the runs whose tasks are being executed, and ends those that users have cancelled.
+
+    Remote control may be disabled, so nothing is broadcast: a thread looks into the ledger. The main loop
+    kills, since there a child that has not returned its task cannot have been given another one.
+    """
 
     def __init__(self) -> None:
-        self._renew_at = 0.0
+        self._look_at = self._look_for_waiting_at = 0.0
         self._thread: threading.Thread | None = None
+        self._cancelled: frozenset[UUID] = frozenset()
+        """Of the tasks that were being executed."""
 
-    def renew(self, **kwargs: object) -> None:
-        """To be called often. Does nothing while the last attempt is still waiting for the database."""
+    def beat(self, **kwargs: object) -> None:
+        """To be called in the main loop, often. Does not look while the database has not answered yet."""
+        active = {pk: each for each in list(state.active_requests) if (pk := _run_of_message(each))}
+        for pk in self._cancelled & active.keys():
+            logger.warning("Run %s was cancelled: killing %s", pk, child_of(active[pk]))
+            orphans.kill_child(active[pk].worker_pid)
+        self._cancelled = frozenset()
         now = time.monotonic()
-        if now < self._renew_at or (self._thread is not None and self._thread.is_alive()):
+        if now < self._look_at or (self._thread is not None and self._thread.is_alive()):
             return
-        self._renew_at = now + settings.HEARTBEAT_SECONDS
-        active = [each for each in list(state.active_requests) if _may_have_run(each.request_dict)]
-        pks = [pk for each in active if (pk := _as_run_id(each.id)) and registry.of_task(each.name) is None]
-        if pks:
-            self._thread = threading.Thread(target=partial(_renew, pks), name="ordinary leases", daemon=True)
+        self._look_at = now + settings.HEARTBEAT_SECONDS
+        looks_for_waiting = now >= self._look_for_waiting_at
+        if looks_for_waiting:
+            self._look_for_waiting_at = now + LOOK_SECONDS
+        if active or looks_for_waiting:
+            look = partial(self.look, list(active), looks_for_waiting=looks_for_waiting)
+            self._thread = threading.Thread(target=look, name="ordinary runs", daemon=True)
             self._thread.start()
 
+    def look(self, pks: list[UUID], *, looks_for_waiting: bool) -> None:
+        """Renew the leases of these, and find out what was cancelled. Raises nothing."""
 
-def _may_have_run(headers: Mapping[str, Any]) -> bool:
-    return RUN_HEADER in headers or bool(headers.get("replaced_task_nesting"))
+        def look() -> None:
+            running = Run.objects.filter(pk__in=pks, status=Status.RUNNING, worker_identity=IDENTITY)
+            if pks and running.update(heartbeat_at=clock.in_statement()):
+                cancelled = running.filter(CANCEL_ACCEPTED)
+                self._cancelled = frozenset(cancelled.values_list("pk", flat=True))
+            if looks_for_waiting:
+                # Celery discards their messages when it takes them from the queue.
+                for pk in _cancelled_before_their_start():
+                    state.revoked.add(str(pk))
+
+        try:
+            write_between_forks(look, within_seconds=MAX_RETRY_SECONDS)
+        except Error as error:
+            logger.warning("The leases of ordinary tasks could not be renewed: %s", error)
 
 
-def _renew(pks: list[UUID]) -> None:
-    running = Run.objects.filter(pk__in=pks, status=Status.RUNNING, worker_identity=IDENTITY)
+def _cancelled_before_their_start() -> Iterable[UUID]:
+    """The ordinary tasks that users have cancelled lately, but whose messages may still be in a queue."""
+    cancelled = Run.objects.filter(status=Status.CANCELLED, started_at=None, publish_count__gt=0)
+    lately = cancelled.filter(finished_at__gte=clock.now() - publisher.MAX_SILENCE, job__contains=".")
+    return lately.values_list("pk", flat=True)
 
-    def renew() -> None:
-        running.update(heartbeat_at=clock.in_statement())
 
-    try:
-        write_between_forks(renew, within_seconds=MAX_RETRY_SECONDS)
-    except Error as error:
-        logger.warning("The leases of ordinary tasks could not be renewed: %s", error)
+def _run_of_message(request: Any) -> UUID | None:
+    """The id of the run for which the main process holds this message of an ordinary task."""
+    headers = request.request_dict
+    is_ours = RUN_HEADER in headers or bool(headers.get("replaced_task_nesting"))
+    return _as_run_id(request.id) if is_ours and registry.of_task(request.name) is None else None

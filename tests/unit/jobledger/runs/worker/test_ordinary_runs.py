@@ -1,7 +1,7 @@
 """The run of an ordinary Celery task ends as the task does, if a worker with this service executes it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,16 +9,16 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery import current_app, signals
 from celery.app.trace import build_tracer
+from celery.worker import state
 from django.db import OperationalError
 from django.utils import timezone
-from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from jobledger import clock
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import overlap
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.publishing import publisher
-from jobledger.runs.worker import main_process, ordinary_runs
+from jobledger.runs.worker import main_process, ordinary_runs, orphans
 from tests.unit.broker import Broker
 
 pytestmark = pytest.mark.django_db
@@ -222,18 +222,6 @@ def test_messages_of_others_cost_no_query(broker: Broker, django_assert_num_quer
         execute(broker)
 
 
-def test_the_leases_of_running_ones_are_renewed(broker: Broker) -> None:
-    long_ago = timezone.now() - timedelta(hours=1)
-    run = published(broker, ADD, 1, 2)
-    other = published(broker, ADD, 1, 2)
-    Run.objects.update(status=Status.RUNNING, heartbeat_at=long_ago, worker_identity=IDENTITY)
-    ordinary_runs._renew([run.pk])
-    run.refresh_from_db()
-    other.refresh_from_db()
-    assert run.heartbeat_at is not None
-    assert (run.heartbeat_at > long_ago, other.heartbeat_at) == (True, long_ago)
-
-
 def test_a_workers_shutdown_does_not_cancel_what_nothing_ends(broker: Broker) -> None:
     run = published(broker, ADD, 1, 2)
     Run.objects.update(status=Status.RUNNING, worker_identity=IDENTITY)
@@ -274,28 +262,105 @@ def test_an_error_of_the_record_does_not_affect_the_task(
     assert clock.now() is not None
 
 
-def test_a_cancelled_one_is_revoked(
-    broker: Broker,
-    monkeypatch: pytest.MonkeyPatch,
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+class Request:
+    """What the main process holds of a message that a child is executing."""
+
+    hostname, worker_pid = "celery@here", 4711
+
+    def __init__(self, run: Run, **headers: Any) -> None:
+        self.id, self.name, self.request_dict = str(run.pk), run.job, {"jobledger_run": True, **headers}
+
+
+def beat_until_looked(watch: ordinary_runs.Watch) -> None:
+    watch.beat()
+    if watch._thread is not None:
+        watch._thread.join()
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The children that are killed; the thread's work is done in this one, which has the connection."""
+    found: list[int] = []
+    monkeypatch.setattr(orphans, "kill_child", found.append)
+
+    class Now:
+        def __init__(self, *, target: Callable[[], None], **kwargs: Any) -> None:
+            self.start = target
+
+        def is_alive(self) -> bool:
+            return False
+
+        def join(self) -> None:
+            """It has ended."""
+
+    monkeypatch.setattr("jobledger.runs.worker.ordinary_runs.threading.Thread", Now)
+    monkeypatch.setattr(ordinary_runs, "write_between_forks", lambda write, within_seconds: write())
+    monkeypatch.setattr(state, "active_requests", set())
+    monkeypatch.setattr(state, "revoked", set())
+    return found
+
+
+def running(broker: Broker, **values: Any) -> Run:
+    run = published(broker, ADD, 1, 2)
+    begun = {"status": Status.RUNNING, "heartbeat_at": LONG_AGO, "worker_identity": IDENTITY, **values}
+    Run.objects.filter(pk=run.pk).update(**begun)
+    run.refresh_from_db()
+    return run
+
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def test_the_child_of_a_cancelled_one_is_killed(broker: Broker, killed: list[int]) -> None:
+    run = running(broker)
+    state.active_requests.add(Request(run))
+    watch = ordinary_runs.Watch()
+    beat_until_looked(watch)
+    watch.beat()
+    assert killed == []
+    overlap.request_cancel(run, Why.of(Reason.USER, user="anna"), timezone.now())
+    watch.look([run.pk], looks_for_waiting=False)
+    watch.beat()
+    assert killed == [4711]
+    ordinary_runs.end(run.pk, ordinary_runs.outcome_of_task(WorkerLostError("signal 9")), "")
+    run.refresh_from_db()
+    assert (run.status, run.reason, run.reason_details["user"]) == ("cancelled", "user", "anna")
+
+
+def test_a_child_that_has_another_task_by_then_is_not_killed(broker: Broker, killed: list[int]) -> None:
+    run = running(broker)
+    overlap.request_cancel(run, Why.of(Reason.USER, user="anna"), timezone.now())
+    watch = ordinary_runs.Watch()
+    watch.look([run.pk], looks_for_waiting=False)
+    watch.beat()
+    assert killed == []
+
+
+def test_the_leases_of_running_ones_are_renewed(broker: Broker, killed: list[int]) -> None:
+    run, elsewhere = running(broker), running(broker, worker_identity="another worker's")
+    for each in run, elsewhere:
+        state.active_requests.add(Request(each))
+    beat_until_looked(ordinary_runs.Watch())
+    run.refresh_from_db()
+    elsewhere.refresh_from_db()
+    assert run.heartbeat_at is not None
+    assert (run.heartbeat_at > LONG_AGO, elsewhere.heartbeat_at) == (True, LONG_AGO)
+
+
+def test_the_message_of_one_that_was_cancelled_in_the_queue_is_discarded(
+    broker: Broker, killed: list[int]
 ) -> None:
-    revoked: list[tuple[str, bool]] = []
-    monkeypatch.setattr(
-        current_app.control, "revoke", lambda pk, *, terminate: revoked.append((pk, terminate))
-    )
     run, job = published(broker, ADD, 1, 2), Run.objects.create(job="probe", trigger="schedule")
-    with django_capture_on_commit_callbacks(execute=True):
-        for each in run, job:
-            overlap.request_cancel(each, Why.of(Reason.USER, user="anna"), timezone.now())
-    assert revoked == [(str(run.pk), True)]
+    for each in run, job:
+        overlap.request_cancel(each, Why.of(Reason.USER, user="anna"), timezone.now())
+    beat_until_looked(ordinary_runs.Watch())
+    assert set(state.revoked) == {str(run.pk)}
 
 
-def test_one_that_cannot_be_revoked_is_cancelled_all_the_same(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*args: Any, **kwargs: Any) -> None:
-        raise ConnectionError("gone")
-
-    monkeypatch.setattr(current_app.control, "revoke", fail)
-    publisher.revoke(published(broker, ADD, 1, 2))
-    assert "could not be revoked: gone" in caplog.text
+def test_messages_of_jobs_and_of_others_are_not_watched(broker: Broker, killed: list[int]) -> None:
+    job, other = Run.objects.create(job="probe", trigger="schedule"), running(broker)
+    message = Request(job)
+    message.name = "probes.probe"
+    foreign = Request(other)
+    foreign.request_dict = {}
+    assert [ordinary_runs._run_of_message(each) for each in (message, foreign)] == [None, None]
