@@ -2,8 +2,9 @@
 
 import logging
 import re
-from collections.abc import Mapping
 from http import HTTPStatus
+
+from jobledger.jobs.secrets import MASK
 
 
 class WithoutRefusedTracebacks(logging.Filter):
@@ -27,22 +28,14 @@ class WithoutReadiness(logging.Filter):
 
 
 class WithoutSecretAddresses(logging.Filter):
-    """For web servers' logs of requests, which quote the path, and in the Referer that of another page."""
+    """For ``runserver``, which logs the path of each request; ``proj.web_log`` does the same for gunicorn."""
 
     _SECRET = re.compile(r"(/(?:feeds|unsubscribe)/)[^\s?#]+")
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, Mapping):
-            record.args = {name: self._hidden(value) for name, value in record.args.items()}
-        elif record.args:
+        if isinstance(record.args, tuple):
             record.args = tuple(map(self._hidden, record.args))
         return True
 
     def _hidden(self, value: object) -> object:
-        return self._SECRET.sub(r"\1…", value) if isinstance(value, str) else value
-
-
-def hide_secret_addresses() -> None:
-    """In the logs of requests of gunicorn and of ``runserver``, which have their own handlers."""
-    for name in "gunicorn.access", "django.server":
-        logging.getLogger(name).addFilter(WithoutSecretAddresses())
+        return self._SECRET.sub(rf"\1{MASK}", value) if isinstance(value, str) else value

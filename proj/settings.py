@@ -258,6 +258,7 @@ LOGGING = {
     "filters": {
         "without_refused_tracebacks": {"()": "proj.log_filters.WithoutRefusedTracebacks"},
         "without_readiness": {"()": "proj.log_filters.WithoutReadiness"},
+        "without_secret_addresses": {"()": "proj.log_filters.WithoutSecretAddresses"},
     },
     "handlers": {
         "stderr": {
@@ -273,6 +274,12 @@ LOGGING = {
         "tasks_app": {"level": env.log_level("LOG_LEVEL", "INFO")},
         "axes": {"level": "WARNING"},
         "django.request": {"filters": ["without_readiness"]},
+        "django.server": {
+            "filters": ["without_secret_addresses"],
+            "handlers": ["stderr"],
+            "level": "INFO",
+            "propagate": False,
+        },
     },
 }
 

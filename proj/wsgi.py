@@ -5,11 +5,8 @@ import os
 from django.core.wsgi import get_wsgi_application
 from django.urls import get_resolver
 
-from proj.log_filters import hide_secret_addresses
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
 
 application = get_wsgi_application()
-hide_secret_addresses()
 # Imports every page now, not within the first request. A mistake in one keeps the server from starting.
 get_resolver().url_patterns  # noqa: B018 - the first access imports them

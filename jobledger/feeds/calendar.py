@@ -37,7 +37,7 @@ from jobledger.schedules.words import described
 HORIZON = timedelta(days=31)
 MAX_SCHEDULES = 500
 """Those that are due first."""
-MAX_EVENTS = 1000
+MAX_EVENTS = 500
 MAX_OF_EACH = 25
 """Of each schedule, if there are several."""
 MAX_LOOKED_AT = 2000

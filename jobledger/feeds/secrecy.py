@@ -7,7 +7,8 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.debug import sensitive_variables
 
-HIDDEN = "…"
+from jobledger.jobs.secrets import MASK
+
 _PATHS = ("PATH_INFO", "REQUEST_URI", "RAW_URI")
 
 
@@ -17,7 +18,7 @@ class Secret(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return HIDDEN
+        return MASK
 
 
 View = Callable[..., HttpResponse]
@@ -41,10 +42,10 @@ def secret_address(view: View) -> View:
 
 def _hide(request: Any, secret: str) -> None:
     """Django logs the path of whatever is not found, for example."""
-    request.path = request.path.removesuffix(secret) + HIDDEN
-    request.path_info = request.path_info.removesuffix(secret) + HIDDEN
+    request.path = request.path.removesuffix(secret) + MASK
+    request.path_info = request.path_info.removesuffix(secret) + MASK
     for name in _PATHS:
         if name in request.META:
             request.META[name] = request.path
     # Of which the function that has called the view has the same dictionary.
-    request.resolver_match.kwargs["secret"] = HIDDEN
+    request.resolver_match.kwargs["secret"] = MASK

@@ -13,7 +13,7 @@ from django.views.decorators.http import conditional_page, require_http_methods,
 from jobledger import clock
 from jobledger.alerts import subscriptions
 from jobledger.conf import settings
-from jobledger.feeds import addresses, badge, status
+from jobledger.feeds import addresses, badge, recent, status
 from jobledger.feeds.secrecy import secret_address
 from jobledger.models import Feed, FeedKind
 
@@ -60,7 +60,8 @@ def _calendar(found: Feed) -> HttpResponse:
     from jobledger.feeds import calendar
 
     try:
-        content = calendar.written(found, clock.now())
+        # The digest changes with the address.
+        content = recent.get(found.digest, lambda: calendar.written(found, clock.now()))
     except calendar.NotInstalledError as error:
         return _text(str(error), HTTPStatus.NOT_IMPLEMENTED)
     return HttpResponse(content, content_type="text/calendar; charset=utf-8")

@@ -364,7 +364,7 @@ def test_a_forged_link_ends_nothing_and_is_not_logged(
     subscriptions.subscribe(user(), job="probe")
     assert client.post(f"/unsubscribe/{token}").status_code == 404
     assert Subscription.objects.exists()
-    assert token not in caplog.text.replace("/unsubscribe/…", "")
+    assert caplog.messages == ["Not Found: /unsubscribe/********"]
 
 
 def test_without_base_url_a_mail_has_no_link(clock: time_machine.Traveller) -> None:

@@ -13,6 +13,7 @@ from django_celery_beat.models import ClockedSchedule, IntervalSchedule, Periodi
 from pytest_django import Settings
 
 from jobledger.feeds import calendar as feeds_calendar
+from jobledger.feeds import recent
 from jobledger.feeds.calendar import written
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import Feed, NextSlot, Status
@@ -176,7 +177,7 @@ def test_lines_are_folded_and_end_as_the_standard_says() -> None:
     assert text.count(b"\n") == text.count(b"\r\n")
 
 
-@pytest.mark.parametrize("name", ["a\nBEGIN:VEVENT", "a\r\nATTACH:x", "a\x00b"])
+@pytest.mark.parametrize("name", ["a\nBEGIN:VEVENT", "a\r\nATTACH:x", "a\x1bb"])
 def test_a_name_cannot_add_lines(name: str) -> None:
     feed = calendar(schedule=cron())
     PeriodicTask.objects.update(name=name)
@@ -202,4 +203,30 @@ def test_a_calendar_client_loads_it_only_if_it_has_changed(client: Client, setti
     again = client.get(path, headers={"if-none-match": f'W/{first["ETag"]}, "other"'})
     assert again.status_code == 304
     PeriodicTask.objects.filter(pk=schedule.pk).update(name="renamed")
+    # It is written once a minute at most.
+    assert client.get(path).content == first.content
+    recent.clear()
     assert client.get(path, headers={"if-none-match": first["ETag"]}).status_code == 200
+
+
+def test_a_calendar_that_was_written_lately_is_not_kept_for_those_who_may_not_read_it(
+    client: Client, settings: Settings
+) -> None:
+    override(settings, FEEDS=True)
+    feed = calendar(schedule=cron())
+    path = path_of(feed)
+    assert client.get(path).status_code == 200
+    feed.user.groups.clear()
+    assert client.get(path).status_code == 404
+
+
+def test_few_calendars_are_kept_and_none_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "MAX_KEPT", 2)
+    recent.clear()
+    for key in "abc":
+        recent.get(key, key.encode)
+    assert recent.get("c", lambda: b"new") == b"c"
+    assert recent.get("a", lambda: b"new") == b"new"
+    monkeypatch.setattr(recent, "KEPT_SECONDS", 0.0)
+    assert recent.get("d", lambda: b"d") == b"d"
+    assert recent.get("d", lambda: b"new") == b"new"
