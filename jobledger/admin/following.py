@@ -111,7 +111,7 @@ def own_subscription(user: rights.User) -> Subquery:
 def page(request: HttpRequest, site: AdminSite) -> HttpResponse:
     """The user's own subscriptions and feeds, and what to make a feed of, if the URL says so."""
     topic = _topic(request, request.GET)
-    response = TemplateResponse(
+    return TemplateResponse(
         request,
         "jobledger/following/page.html",
         {
@@ -131,9 +131,6 @@ def page(request: HttpRequest, site: AdminSite) -> HttpResponse:
             "missing": _missing(),
         },
     )
-    # The addresses on it are secrets.
-    response["Referrer-Policy"] = "no-referrer"
-    return response
 
 
 @require_POST
