@@ -65,8 +65,8 @@ def test_a_call_is_a_span_in_its_callers_trace_and_its_failure_an_event() -> Non
             "WORKER_CONCURRENCY": "1",
         }
         with service(**variables) as started:
-            started.start_worker()
             started.start_beat()
+            started.start_worker()
             started.celery("call", "probes.isolated", "--kwargs", "{}")
             started.celery("call", "probes.probe", "--kwargs", '{"crash": "boom"}')
             wait_until(lambda: len(sentry.events) == 1, what="the event has arrived")
