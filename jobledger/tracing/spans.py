@@ -57,6 +57,12 @@ def connect() -> None:
     worker_process_shutdown.connect(_child_ends, dispatch_uid="jobledger.tracing.flush")
 
 
+def set_up() -> None:
+    """Have the project set up tracing. To be called before a run, since the SDK's thread is not the job's."""
+    if settings.TRACING_SETUP:
+        _set_up(settings.TRACING_SETUP)
+
+
 @contextmanager
 def of_attempt(run: Run) -> Iterator[None]:
     """Execute the run's job in the block, in a span if there is a tracer."""
@@ -203,8 +209,7 @@ def _tracing() -> Any:
 
 def _tracer() -> Any:
     """None without OpenTelemetry."""
-    if settings.TRACING_SETUP:
-        _set_up(settings.TRACING_SETUP)
+    set_up()
     api = _tracing()
     return None if api is None else api.get_tracer("jobledger", __version__)
 

@@ -257,6 +257,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
 @contextmanager
 def _prepared(run: Run, captured: Capture, *, taken_over: bool) -> Iterator[RunEnd]:
     """What a job is executed in, with what then records its end."""
+    spans.set_up()
     # Before what it writes is captured.
     run_lines.started(run)
     of_caller = hygiene.connections_in_transaction()

@@ -271,6 +271,20 @@ def test_the_projects_function_is_called_once_and_before_the_first_span(
     assert len(exported.get_finished_spans()) == 2
 
 
+def test_the_thread_of_the_sdk_is_not_taken_for_one_that_the_job_has_left(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait, args=[60], daemon=True)
+    monkeypatch.setattr(f"{__name__}.set_up", thread.start, raising=False)
+    spans._set_up.cache_clear()
+    override(settings, TRACING_SETUP=f"{__name__}.set_up")
+    run = run_probe()
+    assert thread.is_alive()
+    release.set()
+    assert run.left_behind == []
+
+
 def test_a_function_that_is_missing_is_reported_once(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
