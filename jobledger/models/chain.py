@@ -49,7 +49,10 @@ class ChainStart(models.Model):
     It names the follower's slot instead of its run, whose row may come to stand for a newer slot.
     """
 
-    schedule = models.ForeignKey(PeriodicTask, on_delete=models.CASCADE, related_name="+")
+    # Not read before its schedule is deleted: there may be many, and they go with the predecessor's run.
+    schedule = models.ForeignKey(
+        PeriodicTask, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False
+    )
     scheduled_for = models.DateTimeField()
     predecessor = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="chain_starts")
 

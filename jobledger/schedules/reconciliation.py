@@ -150,6 +150,11 @@ def schedule_saved(
     ledger.sync([instance.pk, *followers], now)
 
 
+def schedule_deleting(sender: Any, instance: PeriodicTask, **kwargs: Any) -> None:
+    """What starts after it names it as it is called now."""
+    Predecessor.objects.filter(schedule=instance.pk).update(name=instance.name)
+
+
 def schedule_deleted(sender: Any, instance: PeriodicTask, **kwargs: Any) -> None:
     """What started after it is broken from now on."""
     orphaned = Predecessor.objects.filter(schedule=None, name=instance.name)

@@ -1,6 +1,6 @@
 """Connects what reacts to edits of schedules. It is imported at the first edit: few processes see one."""
 
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import post_delete, post_save, pre_delete
 from django_celery_beat.models import (
     ClockedSchedule,
     CrontabSchedule,
@@ -22,6 +22,7 @@ TIMING_FIELDS = {
 
 _schedule_saved = lazily("jobledger.schedules.reconciliation.schedule_saved")
 _schedule_deleted = lazily("jobledger.schedules.reconciliation.schedule_deleted")
+_schedule_deleting = lazily("jobledger.schedules.reconciliation.schedule_deleting")
 _times_saved = lazily("jobledger.schedules.reconciliation.times_saved")
 _policy_saved = lazily("jobledger.schedules.reconciliation.policy_saved")
 _calendar_saved = lazily("jobledger.schedules.reconciliation.calendar_saved")
@@ -31,6 +32,7 @@ _pause_changed = lazily("jobledger.schedules.reconciliation.pause_changed")
 def connect() -> None:
     """Connect the signal handlers."""
     post_save.connect(_schedule_saved, PeriodicTask, dispatch_uid="jobledger.schedules.signals.schedule")
+    pre_delete.connect(_schedule_deleting, PeriodicTask, dispatch_uid="jobledger.schedules.signals.deleting")
     post_delete.connect(_schedule_deleted, PeriodicTask, dispatch_uid="jobledger.schedules.signals.deleted")
     for model in TIMING_FIELDS:
         post_save.connect(_times_saved, model, dispatch_uid="jobledger.schedules.signals.times")

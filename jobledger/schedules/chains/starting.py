@@ -51,7 +51,7 @@ from jobledger.schedules.stored_schedules import Times
 logger = line_logger(__name__)
 
 BATCH = 100
-LOOK_EVERY = timedelta(seconds=15)
+LOOK_EVERY = timedelta(seconds=30)
 """How often beat looks even if nothing is known to be due, such as after an edit of a predecessor."""
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(seconds=5)
 """Between two looks while a run of a predecessor is live."""

@@ -326,6 +326,31 @@ def test_a_follower_whose_predecessor_is_deleted_is_broken_until_there_is_one_ag
     assert look(NOON + MINUTE) == [(NOON, "queued")]
 
 
+def test_a_predecessor_that_is_deleted_under_a_new_name_is_missed_by_that_name(first: PeriodicTask) -> None:
+    then = follower("first", since=EIGHT)
+    first.name = "renamed"
+    first.save()
+    first.delete()
+    assert NextSlot.objects.get(schedule=then).broken == "after: there is no schedule 'renamed'"
+
+
+def test_a_schedule_can_be_deleted_that_a_chain_has_started(first: PeriodicTask) -> None:
+    then = follower("first", since=EIGHT)
+    before = ended(first, NINE)
+    look()
+    then.delete()
+    first.delete()
+    assert ChainStart.objects.count() == 1
+    before.delete()
+    assert ChainStart.objects.count() == 0
+
+
+def test_a_predecessor_and_its_follower_are_deleted_together(first: PeriodicTask) -> None:
+    follower("first", since=EIGHT)
+    PeriodicTask.objects.all().delete()
+    assert (NextSlot.objects.count(), Predecessor.objects.count()) == (0, 0)
+
+
 def test_times_of_its_own_besides_predecessors_break_it(first: PeriodicTask) -> None:
     then = follower("first", since=EIGHT)
     then.crontab, then.clocked = first.crontab, None
@@ -484,6 +509,7 @@ def test_beat_looks_often_while_a_predecessor_runs(first: PeriodicTask, minutes:
     assert NextSlot.objects.get(schedule=then).look_at == NOW + timedelta(seconds=seconds)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_beats_tick_starts_it_and_publishes_its_message(
     first: PeriodicTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
