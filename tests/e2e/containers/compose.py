@@ -18,6 +18,7 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 UP_SECONDS = 300
+WITHOUT_LOGGING = ("", "worker: Warm shutdown (MainProcess)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +65,12 @@ class Stack:
         return self.compose("exec", "-T", service, *arguments).strip()
 
     def log_of(self, service: str) -> list[dict[str, Any]]:
-        """What a service has logged, each line of which must be JSON."""
+        """What a service has logged: each line is JSON, except what Celery writes in a signal handler."""
         # Compose may add control characters.
         (container,) = self.compose("ps", "--quiet", service).split()
         logged = subprocess.run(["docker", "logs", container], check=True, capture_output=True, text=True)
-        return [json.loads(line) for line in (logged.stdout + logged.stderr).splitlines()]
+        lines = (logged.stdout + logged.stderr).splitlines()
+        return [json.loads(line) for line in lines if line not in WITHOUT_LOGGING]
 
     def shell(self, code: str) -> str:
         """Run Python code in the service's Django shell; returns its output."""
