@@ -1,6 +1,7 @@
 """Sets up OpenTelemetry's SDK from its standard variables, in each process that has something to trace."""
 
 import atexit
+import logging
 import os
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from jobledger.logs.service import COMMAND, service
 from jobledger.runs.output.run_log import by_service
 from jobledger.tracing import spans
 
@@ -30,6 +32,9 @@ class ProcessExporter(SpanExporter):
 
 def set_up() -> None:
     """Trace this process and its children: ``TRACING_SETUP``."""
+    if service() == COMMAND:
+        # What a command prints does not depend on a collector: cron would mail it.
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     # Its own shutdown waits for a collector that is down.
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(ProcessExporter()))
