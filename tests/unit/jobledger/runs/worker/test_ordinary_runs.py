@@ -19,6 +19,7 @@ from jobledger.runs import overlap
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker import main_process, ordinary_runs, orphans
+from jobledger.runs.worker.pulse import pulse
 from tests.unit.broker import Broker
 
 pytestmark = pytest.mark.django_db
@@ -31,14 +32,15 @@ WORKER = f"celery@here:{os.getpid()}"
 def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The signals are connected, as in a child of a worker."""
     names = ("task_prerun", "task_success", "task_failure", "task_retry", "task_postrun", "task_revoked")
-    before = {name: list(getattr(signals, name).receivers) for name in names}
+    connected_to = [pulse, *(getattr(signals, name) for name in names)]
+    before = [list(signal.receivers) for signal in connected_to]
     ordinary_runs.connect()
     monkeypatch.setattr(ordinary_runs, "_main_pid", 0)
     monkeypatch.setattr(ordinary_runs, "_in_thread", lambda write, pk: write())
     current_app.loader.import_default_modules()
     yield
-    for name, receivers in before.items():
-        getattr(signals, name).receivers[:] = receivers
+    for signal, receivers in zip(connected_to, before, strict=True):
+        signal.receivers[:] = receivers
 
 
 def published(broker: Broker, task: str, *args: Any, **values: Any) -> Run:
