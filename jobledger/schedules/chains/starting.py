@@ -24,7 +24,6 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.escapes import line_logger
 from jobledger.models import (
     LIVE,
-    SUCCESSES,
     After,
     ChainStart,
     NextSlot,
@@ -62,7 +61,7 @@ CLOCK_TOLERANCE = timedelta(hours=1)
 
 COUNTED = (Trigger.SCHEDULE, Trigger.CHAIN)
 """Runs that users or backfills have started are not followed by others."""
-_EXECUTED = (*SUCCESSES, Status.FAILED, Status.TIMED_OUT, Status.LOST)
+_EXECUTED = (Status.SUCCEEDED, Status.FAILED, Status.TIMED_OUT, Status.LOST)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -214,6 +214,13 @@ def test_a_later_run_waits_for_an_earlier_one_that_has_not_ended(first: Periodic
     assert look() == [(NINE, "queued"), (TEN, "queued")]
 
 
+def test_an_ordinary_task_whose_end_is_not_known_is_not_followed(first: PeriodicTask) -> None:
+    follower("first", since=EIGHT)
+    follower("first", since=EIGHT, name="always", after_failure=True)
+    ended(first, NINE, Status.SENT)
+    assert look() == []
+
+
 # Several predecessors
 
 
