@@ -1,4 +1,4 @@
-"""The private parts of Django that this package uses. No other module touches them.
+"""The private parts of Django that this package uses, except the admin's. No other module touches them.
 
 A comment on each use says what the public API lacks. Tests fail if a Django release changes any of them.
 """
@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import OutputWrapper
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 
 _settings: Any = settings
 
@@ -24,6 +25,12 @@ def wrapped_stream(stream: Any) -> Any:
 def set_return_value(result: Any, value: Any) -> None:
     """Of a result of Django's tasks, which is frozen, and whose constructor does not take it."""
     object.__setattr__(result, "_return_value", value)
+
+
+def is_prefetched(instance: Model, name: str) -> bool:
+    """Whether the related objects of this name have been read by ``prefetch_related``."""
+    # There is no public way to ask.
+    return name in getattr(instance, "_prefetched_objects_cache", {})
 
 
 def is_in_test_case(connection: BaseDatabaseWrapper) -> bool:

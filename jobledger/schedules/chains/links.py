@@ -11,6 +11,7 @@ from datetime import datetime
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import DeclaredSchedule, Predecessor, SchedulePolicy
+from jobledger.runs.execution import django_internals
 from jobledger.schedules.chains.cycles import cycle_in, path_of
 
 
@@ -19,7 +20,7 @@ def predecessors_of(schedule: PeriodicTask) -> Sequence[Predecessor]:
     if schedule.pk is None:
         return ()
     found: Iterable[Predecessor] = schedule.predecessors.all()
-    if "predecessors" not in getattr(schedule, "_prefetched_objects_cache", {}):
+    if not django_internals.is_prefetched(schedule, "predecessors"):
         found = schedule.predecessors.select_related("schedule")
     return sorted(found, key=lambda link: link.current_name)
 

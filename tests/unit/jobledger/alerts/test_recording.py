@@ -220,8 +220,9 @@ def test_runs_that_give_way_to_newer_ones_are_told_once_unless_those_stand_for_t
     rule(destination(), kinds=EVERYTHING)
     hourly(handled_until=NOON - timedelta(minutes=1))
     SchedulePolicy.objects.update(misfire=misfire, catch_up_limit=1)
-    for hour in range(6):
-        ledger.record_due(NOON + timedelta(hours=hour))
+    for now in (NOON + timedelta(hours=hour) for hour in range(6)):
+        ledger.expire(now)
+        ledger.record_due(now)
     assert told() == expected
 
 

@@ -2,9 +2,11 @@
 
 from io import StringIO
 
+import pytest
 from django.core.management.base import BaseCommand
 
-from jobledger.runs.execution.django_internals import wrapped_stream
+from jobledger.models import Run
+from jobledger.runs.execution.django_internals import is_prefetched, wrapped_stream
 
 
 def test_the_stream_behind_a_commands_wrapper_is_found() -> None:
@@ -15,3 +17,11 @@ def test_the_stream_behind_a_commands_wrapper_is_found() -> None:
 def test_any_other_stream_is_returned_unchanged() -> None:
     stream = StringIO()
     assert wrapped_stream(stream) is stream
+
+
+@pytest.mark.django_db
+def test_prefetched_objects_are_recognized() -> None:
+    Run.objects.create(job="probe")
+    (read,) = Run.objects.prefetch_related("attempts")
+    assert is_prefetched(read, "attempts")
+    assert not is_prefetched(read, "children")
