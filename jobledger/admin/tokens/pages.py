@@ -22,8 +22,9 @@ from django.views.decorators.http import require_POST
 
 from jobledger import clock
 from jobledger.admin import display, rights
+from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.tokens import changes as tokens
-from jobledger.admin_site import ModelPages, ReadOnly, page_url, page_view
+from jobledger.admin_site import ReadOnly, page_url, page_view
 from jobledger.api import addresses
 from jobledger.jobs import json_text, registry, secrets
 from jobledger.jobs.registry import Job
@@ -89,7 +90,7 @@ class TokenForm(forms.Form):
             return None
 
 
-class TokenAdmin(ReadOnly, ModelPages):
+class TokenAdmin(ReadOnly, ShownFiltersOnly):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
 
