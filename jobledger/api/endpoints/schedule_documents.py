@@ -79,6 +79,6 @@ def _invalid(error: InvalidFileError) -> ProblemError:
         {"location": ".".join(filter(None, ("body", path_text(each.path[2:])))), "detail": each.text}
         for each in error.problems
     ]
-    detail = "; ".join(f"{each['location']}: {each['detail']}" for each in errors)
+    detail = "; ".join(f"{each['location']}: {each['detail'].removesuffix('.')}" for each in errors)
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     return ProblemError(status, f"The schedule is not valid: {detail}.", errors=errors)

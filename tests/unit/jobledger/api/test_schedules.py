@@ -69,6 +69,12 @@ def test_what_is_wrong_with_a_schedule_is_named(change: dict[str, Any], location
     assert not PeriodicTask.objects.exists()
 
 
+def test_the_detail_is_one_sentence() -> None:
+    body = {"name": "after others", "job": "hello", "after": ["no such schedule"]}
+    detail = problem_of(ApiClient().send("post", "schedules", body), 422)["detail"]
+    assert detail == "The schedule is not valid: body.after: There is no schedule “no such schedule”."
+
+
 def test_a_name_with_a_nul_is_not_valid() -> None:
     problem_of(ApiClient().send("post", "schedules", {**NIGHTLY, "name": "a\0b"}), 422)
 
