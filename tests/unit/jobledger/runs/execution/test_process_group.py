@@ -54,7 +54,12 @@ def worker(job: str, before: str = "") -> Iterator[Worker]:
 
 
 def groups_of(pids: Iterable[int]) -> set[int]:
-    return {os.getpgid(each) for each in pids}
+    groups = set[int]()
+    for each in pids:
+        # A process that leaves its group has one more for a moment, which makes the new one.
+        with suppress(ProcessLookupError):
+            groups.add(os.getpgid(each))
+    return groups
 
 
 def grandchildren_with_a_group(process: psutil.Process, children: list[int]) -> list[int]:
