@@ -204,6 +204,13 @@ def test_stderr_is_styled_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) ->
     assert file.getvalue() == "plain\n"
 
 
+def execute_as_typed(*arguments: str) -> None:
+    """As ``run_from_argv``, which would close the test's connection."""
+    command = Command()
+    options = vars(command.create_parser("manage.py", "probe").parse_args(arguments))
+    command.execute(**options)
+
+
 @pytest.fixture
 def checks(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The tags of the system checks that are run."""
@@ -216,7 +223,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_on_the_command_line_no_system_checks_run_before_a_job(
     checks: list[object], arguments: list[str]
 ) -> None:
-    Command().run_from_argv(["manage.py", "probe", "a", *arguments])
+    execute_as_typed("a", *arguments)
     assert Run.objects.get().options == {"words": ["a"]}
     assert checks == []
 
@@ -226,7 +233,7 @@ def test_a_job_can_ask_for_system_checks(
     checks: list[object], monkeypatch: pytest.MonkeyPatch, arguments: list[str], ran: list[object]
 ) -> None:
     monkeypatch.setattr(Command, "requires_system_checks", ["models"])
-    Command().run_from_argv(["manage.py", "probe", *arguments])
+    execute_as_typed(*arguments)
     assert checks == ran
 
 
