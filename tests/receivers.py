@@ -54,6 +54,26 @@ def mail_server(*, refusal: str = "") -> Iterator[Received]:
         controller.stop()
 
 
+class QuietHandler(BaseHTTPRequestHandler):
+    """Keeps the tests' output clean."""
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving(handler: type[QuietHandler], host: str = "127.0.0.1") -> Iterator[int]:
+    """The port of an HTTP server that answers with the handler."""
+    with ThreadingHTTPServer((host, 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @contextmanager
 def web_server(
     *,
@@ -72,7 +92,7 @@ def web_server(
     """
     received = Received()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             received.requests.append((self.path, content.decode()))
@@ -87,20 +107,12 @@ def web_server(
 
         do_GET = do_POST  # noqa: N815 - http.server's name
 
-        def log_message(self, *args: Any) -> None:
-            """Keep the tests' output clean."""
-
-    with ThreadingHTTPServer((host, 0), Handler) as server:
-        received.port = server.server_port
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
+    with serving(Handler, host) as received.port:
         try:
             yield received
         finally:
             if release is not None:
                 release.set()
-            server.shutdown()
-            thread.join()
 
 
 @contextmanager

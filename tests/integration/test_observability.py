@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.integration.service import service
+from tests.receivers import QuietHandler, serving
 from tests.unit.jobledger.sentry.receiver import sentry_server
 from tests.waiting import wait_until
 
@@ -32,27 +31,16 @@ def collector() -> Iterator[Collector]:
     """A server on loopback that takes OTLP over HTTP."""
     received = Collector()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802 - http.server's name
             content = self.rfile.read(int(self.headers["Content-Length"]))
             for resource in ExportTraceServiceRequest.FromString(content).resource_spans:
                 received.spans += [span for scope in resource.scope_spans for span in scope.spans]
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    received.port = server.server_port
-    thread = Thread(target=server.serve_forever, args=[0.01], daemon=True)
-    thread.start()
-    try:
+    with serving(Handler) as received.port:
         yield received
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def test_a_call_is_a_span_in_its_callers_trace_and_its_failure_an_event() -> None:

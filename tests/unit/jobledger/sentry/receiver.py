@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from threading import Event
 from typing import Any
+
+from tests.receivers import QuietHandler, serving
 
 
 @dataclass(kw_only=True)
@@ -35,8 +36,8 @@ def sentry_server(*, release: Event | None = None) -> Iterator[Sentry]:
     """With an event, it answers only after that."""
     received = Sentry()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802 - http.server's name
             content = self.rfile.read(int(self.headers["Content-Length"]))
             if release is not None:
                 release.wait(60)
@@ -46,16 +47,5 @@ def sentry_server(*, release: Event | None = None) -> Iterator[Sentry]:
             self.send_response(received.status)
             self.end_headers()
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    received.port = server.server_port
-    thread = Thread(target=server.serve_forever, args=[0.01], daemon=True)
-    thread.start()
-    try:
+    with serving(Handler) as received.port:
         yield received
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
