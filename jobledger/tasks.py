@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from celery import Task, shared_task
+from celery import Task, shared_task, states
 from celery.exceptions import Ignore, Reject
 from django.db import Error
 
@@ -25,7 +25,7 @@ from jobledger.jobs import registry
 from jobledger.outages import is_outage
 from jobledger.runs import dispatch, limits
 from jobledger.runs.dispatch import worker_process
-from jobledger.runs.execution import forks, runner
+from jobledger.runs.execution import forks, isolation, runner
 from jobledger.runs.received import bounds_error, has_run, request_of
 from jobledger.runs.results import JobFailedError, result_of
 from jobledger.runs.worker import billiard_internals
@@ -53,6 +53,8 @@ def _task_options(job: registry.Job) -> dict[str, Any]:
         # the messages of lost workers could loop forever.
         "acks_late": True,
         "reject_on_worker_lost": False,
+        # Celery would store that of each message, even of one delivered again: over the result of its run.
+        "track_started": False,
         # As an expected exception it is logged without traceback, which is recorded with the run anyway.
         "throws": (JobFailedError,),
         "time_limit": limits.of_job(job.declaration).hard_limit_seconds,
@@ -76,7 +78,9 @@ def _run(
         if not has_run(task.request):
             dispatch.receive(str(task.request.id), partial(request_of, task.request, job, options))
         error = _argument_error(args, options)
-        ended = runner.execute(run_id, worker=worker, validation_error=error, job=job)
+        ended = runner.execute(
+            run_id, worker=worker, validation_error=error, job=job, on_start=_report_started(task)
+        )
     if ended and job.function is not None:
         from jobledger.django_tasks import execution
 
@@ -109,6 +113,22 @@ def _requeue_without_database(job: registry.Job) -> Iterator[None]:
         # It is redelivered immediately.
         time.sleep(DATABASE_RETRY_SECONDS)
         raise Reject(str(error), requeue=True) from error
+
+
+def _report_started(task: Task[..., Any]) -> Callable[[], None]:
+    """Has the result's state be STARTED, where the project wants it (``task_track_started``)."""
+    backend, request = task.backend, task.request
+    process = {"pid": os.getpid(), "hostname": request.hostname}
+
+    def report() -> None:
+        try:
+            backend.store_result(str(request.id), process, states.STARTED, request=request)
+        except Exception as error:  # noqa: BLE001 - a result backend may raise anything
+            logger.warning("Could not store that run %s has started: %s", request.id, error)
+
+    if task.ignore_result or request.ignore_result or request.is_eager:
+        return isolation.nothing
+    return report if task.app.conf.task_track_started else isolation.nothing
 
 
 def _argument_error(args: tuple[Any, ...], options: dict[str, Any]) -> str:

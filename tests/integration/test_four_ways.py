@@ -11,7 +11,15 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.integration.command_line import from_command_line
-from tests.integration.ledger import call, output_of, run_rows, wait_for_end
+from tests.integration.ledger import (
+    call,
+    call_lasting,
+    let_end,
+    output_of,
+    run_rows,
+    wait_for_end,
+    wait_for_start,
+)
 from tests.integration.service import Service
 from tests.unit.builders import invalid_choice
 from tests.waiting import DEADLINE_SECONDS, wait_until
@@ -34,6 +42,13 @@ def every_second(
         yield
     finally:
         running.shell(NO_LONGER.format(name))
+
+
+def state_of(running: Service, pk: UUID) -> str:
+    """The state of its result, as whoever has called it sees it."""
+    return running.shell(
+        f"from celery.result import AsyncResult; print(AsyncResult({str(pk)!r}).state)"
+    ).strip()
 
 
 def newest_run(running: Service) -> dict[str, Any]:
@@ -158,6 +173,27 @@ def test_a_message_delivered_twice_executes_once_and_keeps_its_result(running: S
     assert [row.pk for row in run_rows(running)].count(pk) == 1
     assert output_of(running, pk) == "once\n"
     assert "'last_line': 'once'" in running.celery("result", str(pk)).stdout
+
+
+@pytest.mark.parametrize("job", ["lasting", "isolated"])
+def test_the_state_of_a_call_is_started_while_it_runs(running: Service, job: str) -> None:
+    pk = call_lasting(running, job)
+    wait_for_start(running, pk)
+    wait_until(lambda: state_of(running, pk) == "STARTED", what="the state")
+    with let_end(running, job):
+        wait_until(lambda: state_of(running, pk) == "SUCCESS", what="the result")
+
+
+def test_a_message_delivered_again_leaves_the_failure_of_its_run_as_the_result(running: Service) -> None:
+    pk = call(running, "probe", fail="no luck")
+    wait_until(lambda: state_of(running, pk) == "FAILURE", what="the result")
+    received = f"probes.probe[{pk}] received"
+    call(running, "probe", task_id=pk, fail="no luck")
+    # Meanwhile, one of the three children has done with the second.
+    wait_until(lambda: running.log("worker").count(received) == 2, what="two deliveries")
+    for _ in range(3):
+        wait_for_end(running, call(running, "probe"))
+    assert state_of(running, pk) == "FAILURE"
 
 
 def test_a_task_id_that_is_not_a_uuid_has_a_run_too(running: Service) -> None:

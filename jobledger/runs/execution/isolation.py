@@ -18,6 +18,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -159,14 +160,24 @@ def with_error(run: Run, outcome: Outcome) -> Outcome:
     return replace(outcome, error=secrets.without_secrets(run.job, run.options, line))
 
 
-def in_own_process(run_id: UUID, work: Callable[[], str], *, within: timedelta | None) -> Ending:
-    """Do the work in a process of its own, and wait for it to end.
+def nothing() -> None:
+    """For what has nothing else to do."""
+
+
+def in_own_process(
+    run_id: UUID,
+    work: Callable[[], str],
+    *,
+    within: timedelta | None,
+    beside: Callable[[], object] = nothing,
+) -> Ending:
+    """Do the work in a process of its own, and wait for it to end. Meanwhile, this one calls ``beside``.
 
     ``work`` must not raise. If the process has to be started afresh, ``runner`` does the same for the run.
     """
     if is_fork_safe():
-        return forked(work, within=within)
-    return started(run_id, within=within)
+        return forked(work, within=within, beside=beside)
+    return started(run_id, within=within, beside=beside)
 
 
 def is_fork_safe() -> bool:
@@ -177,7 +188,9 @@ def is_fork_safe() -> bool:
         return False
 
 
-def forked(work: Callable[[], str], *, within: timedelta | None = None) -> Ending:
+def forked(
+    work: Callable[[], str], *, within: timedelta | None = None, beside: Callable[[], object] = nothing
+) -> Ending:
     """Do the work in a forked process."""
     parent = os.getpid()
     close_connections()
@@ -187,10 +200,13 @@ def forked(work: Callable[[], str], *, within: timedelta | None = None) -> Endin
         pid = os.fork()
         if pid == 0:
             do(work, parent=parent, report_to=writing)
-        return _awaited(pid, reading, within, kills_before)
+        with _called_in_thread(beside):
+            return _awaited(pid, reading, within, kills_before)
 
 
-def started(run_id: UUID, *, within: timedelta | None = None) -> Ending:
+def started(
+    run_id: UUID, *, within: timedelta | None = None, beside: Callable[[], object] = nothing
+) -> Ending:
     """Have ``runner`` execute the run in a new interpreter."""
     with _report_pipe() as (reading, writing):
         mailbox, lifeline = salvage.own_descriptors(), process_group.own_descriptors()
@@ -200,9 +216,24 @@ def started(run_id: UUID, *, within: timedelta | None = None) -> Ending:
         command, passed = [sys.executable, "-c", code], [writing, *mailbox, *lifeline]
         variables = {**os.environ, **context.as_variables(context.current())}
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed, env=variables)
-        ending = _awaited(process.pid, reading, within, kills_before)
+        with _called_in_thread(beside):
+            ending = _awaited(process.pid, reading, within, kills_before)
         process.returncode = ending.exit_code
         return ending
+
+
+@contextmanager
+def _called_in_thread(function: Callable[[], object]) -> Iterator[None]:
+    """Begun only now that the process has been forked, and ended before the next one is."""
+    if function is nothing:
+        yield
+        return
+    thread = threading.Thread(target=function, name="beside an isolated run", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def do(work: Callable[[], str], *, parent: int, report_to: int) -> NoReturn:

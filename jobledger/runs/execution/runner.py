@@ -7,7 +7,7 @@ The command being executed gets its run from ``take_over``. This is how ``JobCom
 runner, which is already recorded, from a call on the command line or by another job, which is not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -116,12 +116,18 @@ def take_over(command: BaseCommand) -> Run | None:
 
 
 def execute(
-    run_id: UUID, *, worker: str, validation_error: str = "", job: registry.Job | None = None
+    run_id: UUID,
+    *,
+    worker: str,
+    validation_error: str = "",
+    job: registry.Job | None = None,
+    on_start: Callable[[], object] = isolation.nothing,
 ) -> Ended | None:
     """Execute a queued run in this process, or fail it if there is a validation error.
 
     Returns None if the run could not be claimed, because it has finished or another process has it, or if its
     row was deleted in the meantime. Exceptions of the command are recorded on the run and not raised here.
+    ``on_start`` is called if it was claimed, has returned before this does, and may take its time.
     """
     run = claim(run_id, worker=worker, job=job)
     if run is None:
@@ -129,20 +135,26 @@ def execute(
     if run.status != Status.RUNNING:
         return Ended(run=run, last_line="")
     is_isolated = registry.declaration_of(run.job).isolate and not validation_error and _may_beat()
-    last_line = _execute_isolated(run) if is_isolated else _execute_claimed(run, validation_error)
+    last_line = (
+        _execute_isolated(run, on_start) if is_isolated else _execute_claimed(run, validation_error, on_start)
+    )
     return Ended(run=ended, last_line=last_line) if (ended := _ended(run)) else None
 
 
-def _execute_claimed(run: Run, validation_error: str = "") -> str:
+def _execute_claimed(
+    run: Run, validation_error: str = "", on_start: Callable[[], object] = isolation.nothing
+) -> str:
     """Execute the run in this process and record it; returns the last line of its output."""
     captured = of_worker(run)
     # Outside of what handles the job's exception, whose traceback keeps the memory of its frames.
     with resources.memory_given_back():
-        _execute_captured(run, captured, validation_error)
+        _execute_captured(run, captured, validation_error, on_start)
     return captured.recorder.last_line
 
 
-def _execute_captured(run: Run, captured: Capture, validation_error: str) -> None:
+def _execute_captured(
+    run: Run, captured: Capture, validation_error: str, on_start: Callable[[], object]
+) -> None:
     try:
         with (
             hygiene.exit_forked_children(),
@@ -151,6 +163,7 @@ def _execute_captured(run: Run, captured: Capture, validation_error: str) -> Non
             defer_exit_signals(),
             recorded(run, captured),
         ):
+            on_start()
             if validation_error:
                 raise options.OptionsError(validation_error)
             _call(run, captured)
@@ -159,13 +172,15 @@ def _execute_captured(run: Run, captured: Capture, validation_error: str) -> Non
         logger.debug("Run %s of %s ended with %s", run.pk, run.job, type(error).__name__)
 
 
-def _execute_isolated(run: Run) -> str:
-    """The same in a process of its own."""
+def _execute_isolated(run: Run, on_start: Callable[[], object]) -> str:
+    """The same in a process of its own, which renews the lease meanwhile."""
     limits = run_limits.of_run(run)
     within = None if limits.time_limit is None else limits.time_limit + limits.grace + isolation.KILL_MARGIN
     tree = ProcessTree(run.pk, is_nested=False)
     with logging_as(run_lines.logged(run), is_process_wide=True):
-        ending = isolation.in_own_process(run.pk, partial(_execute_claimed, run), within=within)
+        ending = isolation.in_own_process(
+            run.pk, partial(_execute_claimed, run), within=within, beside=on_start
+        )
         # If the process was killed, its own ones were adopted by this one.
         left = tree.end()
         if ending.report is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, current_app
+from celery.backends.redis import RedisBackend
 from celery.exceptions import Ignore, Reject
 from django.db import DataError, InternalError, OperationalError, ProgrammingError, connections
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
@@ -25,6 +26,12 @@ from tests.unit.builders import override
 from tests.unit.conftest import DATABASE_CLOCK, DATABASE_CLOCK_IN_STATEMENT
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def no_result_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits for a Redis that is not there."""
+    monkeypatch.setattr(RedisBackend, "store_result", lambda *args, **options: None)
 
 
 def deliver(task_id: str, *args: Any, headers: dict[str, Any] | None = None, **options: Any) -> Any:
@@ -77,6 +84,34 @@ def test_a_redelivery_changes_nothing() -> None:
     with pytest.raises(Ignore):
         deliver(task_id, words=["once"])
     assert Run.objects.get().status == "succeeded"
+
+
+def test_only_the_message_that_starts_the_run_says_that_it_has_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stored: list[str] = []
+
+    def store_result(self: object, task_id: str, result: object, state: str, **options: Any) -> None:
+        stored.append(state)
+
+    monkeypatch.setattr(RedisBackend, "store_result", store_result)
+    task_id = str(uuid.uuid4())
+    deliver(task_id)
+    with pytest.raises(Ignore):
+        deliver(task_id)
+    assert stored == ["STARTED"]
+
+
+def test_a_job_runs_even_if_its_start_cannot_be_stored(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unavailable(*args: Any, **options: Any) -> None:
+        raise ConnectionError("no Redis")
+
+    monkeypatch.setattr(RedisBackend, "store_result", unavailable)
+    task_id = str(uuid.uuid4())
+    assert deliver(task_id)["status"] == "succeeded"
+    assert f"Could not store that run {task_id} has started: no Redis" in caplog.text
 
 
 def caused_by(error: Exception, sqlstate: str) -> Exception:

@@ -151,4 +151,4 @@ def test_the_tag_of_composes_image_is_a_digest_of_its_sources_so_that_it_is_buil
     assert stages
     sources = [(BASE_DIR / "proj" / name).read_text() for name in ("state.py", "generate_secrets.py")]
     digest = hashlib.sha256("".join([stages[0], *sources]).encode()).hexdigest()[:10]
-    assert re.findall(r"image: scheduled-jobs-secrets:(\w+)", compose) == [digest]
+    assert re.findall(r"image: scheduled-jobs-secrets:\$\{COMPOSE_PROJECT_NAME\}-(\w+)", compose) == [digest]
