@@ -132,6 +132,15 @@ class Stack:
         ]
 
 
+def remove_images_of(project: str) -> None:
+    """Remove the images that were built for the project."""
+    reference = f"reference=scheduled-jobs*:{project}*"
+    listed = ["docker", "image", "ls", "--filter", reference, "--format", "{{.Repository}}:{{.Tag}}"]
+    images = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split()
+    if images:
+        subprocess.run(["docker", "image", "rm", *images], check=True, capture_output=True)
+
+
 @contextmanager
 def brought_up(image: str) -> Iterator[Stack]:
     """Starts the whole stack and waits until it is healthy; removes everything afterwards."""
@@ -145,4 +154,5 @@ def brought_up(image: str) -> Iterator[Stack]:
         yield stack
     finally:
         stack.compose("down", "--volumes", "--timeout", "10")
+        remove_images_of(stack.project)
     assert stack.remains() == []

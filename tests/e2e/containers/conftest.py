@@ -1,12 +1,11 @@
 """The project's image, built once, in the same way as by the Compose file."""
 
-import subprocess
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.containers.compose import Stack
+from tests.e2e.containers.compose import Stack, remove_images_of
 from tests.requirements import docker_or_skip
 
 
@@ -22,4 +21,4 @@ def project_image() -> Iterator[str]:
     image = f"scheduled-jobs:{project}"
     Stack(project=project, image=image, port=0).compose("build", timeout_seconds=900)
     yield image
-    subprocess.run(["docker", "image", "rm", image], check=True, capture_output=True)
+    remove_images_of(project)

@@ -8,9 +8,11 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.e2e.containers.compose import remove_images_of
 from tests.manual import ROOT
 
 # The first test waits for the image.
@@ -53,6 +55,12 @@ class Clone:
             text=True,
         ).stdout
 
+    @property
+    def services(self) -> dict[str, Any]:
+        """The Compose file, as this clone's environment makes it."""
+        services: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))["services"]
+        return services
+
     def up(self) -> str:
         """What beat prints, started as by ``docker compose up``."""
         return self.compose("up", "--no-deps", "--no-log-prefix", "beat")
@@ -85,8 +93,7 @@ def clones(tmp_path: Path, project_image: str) -> Iterator[list[Clone]]:
     yield made
     for clone in made:
         clone.compose("down", "--volumes", "--timeout", "1")
-        image = f"scheduled-jobs:{clone.folder.name}"
-        subprocess.run(["docker", "image", "rm", image], check=False, capture_output=True)
+        remove_images_of(clone.folder.name)
 
 
 def test_an_edit_runs_after_up(clones: list[Clone]) -> None:
@@ -119,8 +126,18 @@ def test_a_stale_image_is_noticed_where_nothing_is_built(clones: list[Clone]) ->
     assert ("# edited again" in rebuilt, "Warning" in rebuilt) == (True, False)
 
 
+def test_what_one_clone_builds_replaces_no_container_of_another(clones: list[Clone]) -> None:
+    """Compose replaces the containers of an image that was built anew, and those that depend on them."""
+    ours, others = (
+        {each["image"] for each in clone.services.values() if "build" in each} for clone in clones
+    )
+
+    assert len(ours) == len(others) == 2
+    assert not ours & others
+
+
 def test_no_registry_is_asked_for_our_images(clones: list[Clone]) -> None:
-    services = json.loads(clones[0].compose("config", "--format", "json"))["services"]
+    services = clones[0].services
 
     ours = {name: each["pull_policy"] for name, each in services.items() if "scheduled-jobs" in each["image"]}
     assert ours == {
