@@ -23,7 +23,7 @@ from django.db import Error
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.outages import is_outage
-from jobledger.runs import dispatch, limits
+from jobledger.runs import dispatch, limits, run_lines
 from jobledger.runs.dispatch import worker_process
 from jobledger.runs.execution import forks, isolation, runner
 from jobledger.runs.received import bounds_error, has_run, request_of
@@ -81,7 +81,9 @@ def _run(
         ended = runner.execute(
             run_id, worker=worker, validation_error=error, job=job, on_start=_report_started(task)
         )
-    if ended and job.function is not None:
+    if ended is None:
+        run_lines.not_started(job.name, run_id)
+    elif job.function is not None:
         from jobledger.django_tasks import execution
 
         execution.report_end(ended.run, job.function)

@@ -1,5 +1,7 @@
 """The lines in the log that say that an attempt has started, and how it has ended: one of each.
 
+A message that starts none, such as one that was delivered again, has a line of its own.
+
 On the command line they would be a part of what the command prints, which cron mails: there, they are logged
 as JSON only, or else at the level DEBUG.
 """
@@ -7,6 +9,7 @@ as JSON only, or else at the level DEBUG.
 import logging
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.utils import timezone
 
@@ -38,6 +41,14 @@ def logged(run: Run) -> LoggedRun:
 def started(run: Run) -> None:
     """To be called where it is executed."""
     _log(logging.INFO, logged(run), "Run %s of %s started", run.pk, run.job)
+
+
+def not_started(job: str, pk: UUID) -> None:
+    """To be called where a message of the run has started nothing."""
+    text = (
+        "A message of run %s of %s starts nothing: the run has ended, is running, has to wait or was deleted"
+    )
+    _log(logging.INFO, LoggedRun(job=job, run_id=str(pk)), text, pk, job)
 
 
 def ended(run: Run, outcome: Outcome, *, again_at: datetime | None = None) -> None:

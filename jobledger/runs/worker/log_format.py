@@ -13,6 +13,7 @@ from celery.signals import after_setup_logger, after_setup_task_logger
 from celery.utils.log import ColorFormatter
 
 from jobledger.escapes import LineFormatter
+from jobledger.jobs import registry
 from jobledger.logs import formatters
 from jobledger.logs.formatters import TextFormatter
 from jobledger.logs.masking import masked
@@ -51,7 +52,20 @@ class _WithoutEnds(logging.Filter):
         return not (is_usual and is_of_last_run(record))
 
 
+class _WithoutArrivals(logging.Filter):
+    """Drops Celery's line about the arrival of a job's message, unless DEBUG is on."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        from celery.app.trace import LOG_RECEIVED
+
+        if record.levelno != logging.INFO or record.msg != LOG_RECEIVED:
+            return True
+        is_debugging = logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+        return is_debugging or registry.of_task(str(vars(record).get("data", {}).get("name"))) is None
+
+
 _without_ends = _WithoutEnds()
+_without_arrivals = _WithoutArrivals()
 _REPLACEMENTS: dict[type, type[WorkerFormatter | TaskLineFormatter]] = {
     ColorFormatter: WorkerFormatter,
     TaskFormatter: TaskLineFormatter,
@@ -59,8 +73,9 @@ _REPLACEMENTS: dict[type, type[WorkerFormatter | TaskLineFormatter]] = {
 
 
 def connect() -> None:
-    """Replace Celery's formatters whenever it sets up its logging, and drop its lines about ends of runs."""
+    """Replace Celery's formatters whenever it sets up its logging, and drop its lines that ours replace."""
     logging.getLogger("celery.app.trace").addFilter(_without_ends)
+    logging.getLogger("celery.worker.strategy").addFilter(_without_arrivals)
     for signal in (after_setup_logger, after_setup_task_logger):
         signal.connect(replace_formatters, dispatch_uid=__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from celery.app.log import TaskFormatter
-from celery.app.trace import LOG_FAILURE, LOG_SUCCESS
+from celery.app.trace import LOG_FAILURE, LOG_RECEIVED, LOG_SUCCESS
 from celery.signals import after_setup_logger, after_setup_task_logger
 from celery.utils.dispatch import Signal
 from celery.utils.log import ColorFormatter
@@ -98,8 +98,22 @@ def test_the_services_line_about_an_end_replaces_celerys() -> None:
     assert _passes(*success, {**data, "id": "another"})
 
 
-def _passes(level: int, text: str, data: dict[str, str]) -> bool:
-    own = logging.getLogger("celery.app.trace")
+def test_the_arrival_of_a_jobs_message_is_logged_for_debugging_only() -> None:
+    data = {"id": RUN.run_id, "name": "probes.probe"}
+    other = {**data, "name": "shop.tasks.resize"}
+    strategy = logging.getLogger("celery.worker.strategy")
+    levels = logging.INFO, logging.DEBUG
+    passing = []
+    before = strategy.level
+    for level in levels:
+        strategy.setLevel(level)
+        passing.append([_passes(logging.INFO, LOG_RECEIVED, each, strategy.name) for each in (data, other)])
+    strategy.setLevel(before)
+    assert passing == [[False, True], [True, True]]
+
+
+def _passes(level: int, text: str, data: dict[str, str], name: str = "celery.app.trace") -> bool:
+    own = logging.getLogger(name)
     return bool(own.filter(own.makeRecord(own.name, level, "", 1, text, (data,), None, extra={"data": data})))
 
 
