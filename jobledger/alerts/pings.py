@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from django.db.models import F, OuterRef, QuerySet
+from django.db.models import OuterRef, QuerySet
 
 from jobledger import clock
 from jobledger.alerts.message import sentence
@@ -37,9 +37,7 @@ logger = line_logger(__name__)
 TIMEOUT_SECONDS = 5.0
 MAX_ERROR_LENGTH = 200
 BATCH = 100
-FIRST_BACKOFF = timedelta(seconds=10)
 GIVE_UP_AFTER = timedelta(minutes=10)
-KEPT_FOR = timedelta(days=1)
 BEAT_IS_ALIVE_FOR = timedelta(seconds=35)
 SCHEMES = ("http", "https")
 
@@ -90,9 +88,8 @@ def unnoted_starts() -> QuerySet[Run]:
 
 def due_by_host(now: datetime) -> Mapping[str, Sequence[tuple[int, str]]]:
     """The ids of the pings to send now, in order, with their URLs, for each monitor's host."""
-    due = Ping.objects.filter(due_at__lte=now).order_by("pk")
     found = defaultdict[str, list[tuple[int, str]]](list)
-    for pk, url in due.values_list("pk", "schedule__policy__ping_url")[: 10 * BATCH]:
+    for pk, url in Ping.objects.due(now).values_list("pk", "schedule__policy__ping_url")[: 10 * BATCH]:
         found[urlsplit(url or "").netloc].append((pk, url or ""))
     return found
 
@@ -104,7 +101,7 @@ def send(due: Sequence[tuple[int, str]]) -> None:
     """
     failed = set[str]()
     for position, (pk, url) in enumerate(due[:BATCH]):
-        if url in failed or (ping := _claimed(pk)) is None:
+        if url in failed or (ping := Ping.objects.claim(pk, clock.now())) is None:
             continue
         try:
             request(address(url, ping.event, ping.run_id, ping.run.exit_code), _body(ping))
@@ -122,7 +119,7 @@ def send(due: Sequence[tuple[int, str]]) -> None:
 def tidy(now: datetime) -> None:
     """Give up what is too old to be sent, and forget what is older than a day."""
     Ping.objects.filter(due_at__isnull=False, created_at__lte=now - GIVE_UP_AFTER).update(due_at=None)
-    Ping.objects.filter(due_at=None, created_at__lte=now - KEPT_FOR).delete()
+    Ping.objects.forget(now)
 
 
 def address(url: str, event: str, run_id: object, exit_code: int | None) -> str:
@@ -192,21 +189,9 @@ def _create(events: Sequence[tuple[Run, PingEvent]], now: datetime) -> None:
     )
 
 
-def _claimed(pk: int) -> Ping | None:
-    """The ping, if no other process sends it now; after a minute, another may try."""
-    now = clock.now()
-    due = Ping.objects.filter(pk=pk, due_at__lte=now)
-    if not due.update(due_at=now + timedelta(minutes=1), attempts=F("attempts") + 1):
-        return None
-    # None if the run has been deleted.
-    return Ping.objects.select_related("run").filter(pk=pk).first()
-
-
 def _postpone(pks: Sequence[int], failed: Ping, error: str) -> None:
     """All of them, so that a run's start is never sent after its end."""
-    delay = FIRST_BACKOFF * (1 << min(failed.attempts - 1, 5))
-    Ping.objects.filter(pk__in=pks, due_at__isnull=False).update(due_at=clock.now() + delay)
-    Ping.objects.filter(pk=failed.pk).update(error=error)
+    Ping.objects.postpone(pks, failed, error, clock.now())
     logger.warning("A monitor did not accept a ping of run %s: %s", failed.run_id, error)
 
 

@@ -8,10 +8,6 @@ from jobledger.models.alert import (
     AlertState,
     DeliveryState,
     DestinationKind,
-    Ping,
-    PingEvent,
-    SentryReport,
-    SentryReportKind,
 )
 from jobledger.models.api_token import ApiClient, ApiToken, Scope
 from jobledger.models.audit_entry import AuditEntry
@@ -21,6 +17,7 @@ from jobledger.models.chain import ChainStart, Predecessor
 from jobledger.models.dead_letter import DeadLetter
 from jobledger.models.following import Feed, FeedKind, Subscription
 from jobledger.models.open_form import OpenForm
+from jobledger.models.outgoing import Ping, PingEvent, SentryReport, SentryReportKind
 from jobledger.models.process import ProcessKind, ServiceProcess
 from jobledger.models.run import (
     CANCEL_ACCEPTED,

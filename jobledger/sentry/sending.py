@@ -12,7 +12,7 @@ from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 
-from django.db.models import F, Q
+from django.db.models import Q
 
 from jobledger import clock
 from jobledger.conf import settings
@@ -25,10 +25,7 @@ logger = line_logger(__name__)
 
 TIMEOUT_SECONDS = 5.0
 BATCH = 100
-CLAIMED_FOR = timedelta(minutes=1)
-FIRST_BACKOFF = timedelta(seconds=10)
 LATE_CHECK_IN = timedelta(minutes=10)
-KEPT_FOR = timedelta(days=1)
 MAX_ERROR_LENGTH = 200
 REFUSALS = (400, 413, 422)
 """Sentry accepts others, but not this report, however often it is sent."""
@@ -48,14 +45,13 @@ def due(now: datetime) -> Sequence[int]:
     """The ids of the reports to send now, in order."""
     if not settings.SENTRY_DSN:
         return ()
-    waiting = SentryReport.objects.filter(due_at__lte=now).order_by("pk")
-    return list(waiting.values_list("pk", flat=True)[:BATCH])
+    return list(SentryReport.objects.due(now).values_list("pk", flat=True)[:BATCH])
 
 
 def send(pks: Sequence[int]) -> None:
     """Send them, until one is not accepted: the others then wait with it."""
     for position, pk in enumerate(pks):
-        if (report := _claimed(pk)) is None:
+        if (report := SentryReport.objects.claim(pk, clock.now())) is None:
             continue
         try:
             _deliver(report)
@@ -74,7 +70,7 @@ def tidy(now: datetime) -> None:
     is_late = ~Q(kind=Kind.FAILURE) & Q(created_at__lte=now - LATE_CHECK_IN)
     deadline = now - timedelta(seconds=settings.ALERT_DEADLINE_SECONDS)
     waiting.filter(is_late | Q(created_at__lte=deadline)).update(due_at=None)
-    SentryReport.objects.filter(due_at=None, created_at__lte=now - KEPT_FOR).delete()
+    SentryReport.objects.forget(now)
 
 
 def _deliver(report: SentryReport) -> None:
@@ -93,25 +89,13 @@ def _event_of(report: SentryReport) -> dict[str, Any] | None:
     return events.failure(run) if events.is_wanted(run) else None
 
 
-def _claimed(pk: int) -> SentryReport | None:
-    """The report, if no other process sends it now; after a minute, another may try."""
-    now = clock.now()
-    waiting = SentryReport.objects.filter(pk=pk, due_at__lte=now)
-    if not waiting.update(due_at=now + CLAIMED_FOR, attempts=F("attempts") + 1):
-        return None
-    # None if the run has been deleted.
-    return SentryReport.objects.select_related("run").filter(pk=pk).first()
-
-
 def _done(pk: int, **changes: Any) -> None:
     SentryReport.objects.filter(pk=pk).update(due_at=None, **changes)
 
 
 def _postpone(pks: Sequence[int], failed: SentryReport, error: str) -> None:
     """All of them, since a server that is down would keep each of them waiting."""
-    delay = FIRST_BACKOFF * (1 << min(failed.attempts - 1, 5))
-    SentryReport.objects.filter(pk__in=pks, due_at__isnull=False).update(due_at=clock.now() + delay)
-    SentryReport.objects.filter(pk=failed.pk).update(error=error)
+    SentryReport.objects.postpone(pks, failed, error, clock.now())
     logger.warning("Sentry cannot be told of run %s yet: %s", failed.run_id, error)
 
 
