@@ -29,6 +29,17 @@ def parse(text: str) -> Any:
     return value
 
 
+def parse_options(text: str) -> dict[str, Any]:
+    """Options as a JSON object. Raises ValueError with a message for the user."""
+    try:
+        value = parse(text)
+    except ValueError as error:
+        raise ValueError(f"this is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError('expected a JSON object, such as {"days": 7}')
+    return value
+
+
 def check_bounds(value: Any, limit_bytes: int) -> None:
     """Raises ValueError, which says so, when the value is nested too deep or its JSON is too long."""
     if _depth(value) > MAX_DEPTH:

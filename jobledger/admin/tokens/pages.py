@@ -16,6 +16,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
+from django.utils.text import capfirst
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST
@@ -65,12 +66,9 @@ class TokenForm(forms.Form):
         if not text:
             return None
         try:
-            value = json_text.parse(text)
+            return json_text.parse_options(text)
         except ValueError as error:
-            raise ValidationError(f"This is not valid JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise ValidationError('The options must be a JSON object, for example {"days": 7}')
-        return value
+            raise ValidationError(capfirst(str(error))) from error
 
     def create(self, user: Any) -> tokens.NewToken | None:
         """The new token; None, with errors in the form, if it cannot be created."""

@@ -84,9 +84,6 @@ def _options(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        value = json_text.parse(text)
+        return json_text.parse_options(text)
     except ValueError as error:
-        raise CommandError(f"--options: it is not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CommandError('--options: expected a JSON object, such as {"days": 7}')
-    return value
+        raise CommandError(f"--options: {error}") from error

@@ -86,3 +86,13 @@ def test_a_value_within_its_bounds_is_accepted(value: Any) -> None:
 def test_a_value_out_of_its_bounds_is_refused(value: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         json_text.check_bounds(value, 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("{", "this is not valid JSON: "), ("[1]", "expected a JSON object"), ('{"a": NaN}', "NaN is not valid")],
+)
+def test_options_are_an_object(text: str, problem: str) -> None:
+    assert json_text.parse_options('{"days": 7}') == {"days": 7}
+    with pytest.raises(ValueError, match=problem):
+        json_text.parse_options(text)

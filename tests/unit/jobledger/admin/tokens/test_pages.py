@@ -129,7 +129,7 @@ def test_a_jobs_page_leads_to_a_token_that_starts_it(client: Client, member: Use
     assert "starting hello" in client.get(reverse(LIST)).text
 
 
-@pytest.mark.parametrize(("options", "problem"), [("[1]", "must be a JSON object"), ("{", "not valid JSON")])
+@pytest.mark.parametrize(("options", "problem"), [("[1]", "Expected a JSON object"), ("{", "not valid JSON")])
 def test_fixed_options_are_validated(client: Client, member: User, options: str, problem: str) -> None:
     form = {"name": "deploy", "options": options, "days": "7"}
     assert problem in client.post(f"{reverse(ADD)}?job=hello", form).text
