@@ -6,11 +6,13 @@ their own settings: late acknowledgement, for example, is an option of the servi
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from celery import Celery
 from django.apps import apps
 
+from jobledger.brokers import scheme, uses_rabbitmq, uses_redis
 from jobledger.tracing import context
 
 SETTINGS: Mapping[str, Any] = {
@@ -18,13 +20,30 @@ SETTINGS: Mapping[str, Any] = {
     "worker_consumer": "jobledger.runs.worker.consumer:Consumer",
     # Otherwise, messages wait for a busy worker while another one is free.
     "worker_prefetch_multiplier": 1,
-    "worker_disable_prefetch": True,
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "broker_connection_retry_on_startup": True,
 }
 
+REDIS_SETTINGS: Mapping[str, Any] = {
+    # For the same reason. RabbitMQ itself hands out no more messages than a worker executes at a time.
+    "worker_disable_prefetch": True,
+}
+
+# Give up connecting quickly: what could not be published is published again later.
+RABBITMQ_SETTINGS: Mapping[str, Any] = {
+    # RabbitMQ closes the channel of a worker whose jobs take longer than its `consumer_timeout`.
+    "broker_channel_error_retry": True,
+}
+
+_CONNECTING: Mapping[str, Any] = {
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.2,
+    "interval_max": 0.5,
+}
 # A Redis that hangs must not hang publishers. `retry_on_timeout` could repeat a push that has arrived.
-_BROKER_OPTIONS: Mapping[str, Any] = {
+_REDIS_OPTIONS: Mapping[str, Any] = {
+    **_CONNECTING,
     # Look for messages past the visibility timeout at every opportunity (every ten seconds), not every tenth.
     "unacked_restore_throttle": 1,
     # A worker that is killed while doing so must not block the others for long.
@@ -33,18 +52,17 @@ _BROKER_OPTIONS: Mapping[str, Any] = {
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 25,
-    # Give up connecting quickly: what could not be published is published again later.
-    "max_retries": 1,
-    "interval_start": 0,
-    "interval_step": 0.2,
-    "interval_max": 0.5,
+}
+_RABBITMQ_OPTIONS: Mapping[str, Any] = {
+    **_CONNECTING,
+    # Otherwise, a message that RabbitMQ does not accept is lost without an error.
+    "confirm_publish": True,
 }
 # By default, each connection would first try a Sentinel that is down for seconds, again and again.
 _SENTINEL_OPTIONS: Mapping[str, Any] = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": None}
 # Celery does not verify a broker's certificate by default, and requires that the backend's URL decides.
 _VERIFIED: Mapping[str, Any] = {"ssl_cert_reqs": "required"}
 _RESULT_OPTIONS: Mapping[str, Any] = {"retry_policy": {"timeout": 5.0}}
-_REDIS = ("redis", "rediss", "redis+socket", "sentinel")
 
 _configured: WeakSet[Celery] = WeakSet()
 
@@ -68,20 +86,20 @@ def is_configured(app: Celery) -> bool:
     return app in _configured
 
 
-def uses_redis(url: object) -> bool:
-    """Whether this is the URL of a Redis server, or a list of such URLs."""
-    return _scheme(url) in _REDIS
-
-
-def _scheme(url: object) -> str:
-    first = url[0] if isinstance(url, list | tuple) and url else url
-    return str(first or "").partition("://")[0]
-
-
 def _verify_certificates(source: Any, url_name: str, name: str) -> None:
     """What the URL says, such as ``?ssl_cert_reqs=none``, takes precedence."""
-    if _scheme(source[url_name]) == "rediss" and not source.value_set_for(name):
+    if scheme(source[url_name]) == "rediss" and not source.value_set_for(name):
         source[name] = dict(_VERIFIED)
+
+
+def _verify_host(source: Any) -> None:
+    """RabbitMQ's certificate is verified anyway, but not that it is for this host.
+
+    Of several hosts, Celery would require that all have the first one's name.
+    """
+    url = str(source.broker_url)
+    if scheme(url) == "amqps" and ";" not in url and not source.value_set_for("broker_use_ssl"):
+        source["broker_use_ssl"] = {"server_hostname": urlsplit(url).hostname}
 
 
 def _own_app() -> list[str]:
@@ -89,18 +107,38 @@ def _own_app() -> list[str]:
 
 
 def _complete(*, sender: Celery, source: Any, **kwargs: object) -> None:
-    for name, value in SETTINGS.items():
+    for name, value in settings_for(source.broker_url).items():
         if not source.value_set_for(name):
             source[name] = value
-    _complete_redis(source, "broker_url", "broker_transport_options", _BROKER_OPTIONS)
-    _complete_redis(source, "result_backend", "result_backend_transport_options", _RESULT_OPTIONS)
+    _add_options(source, "broker_transport_options", _broker_options(source.broker_url))
+    if uses_redis(source.result_backend):
+        _add_options(source, "result_backend_transport_options", _RESULT_OPTIONS)
+    _complete_sentinel(source, "broker_url", "broker_transport_options")
+    _complete_sentinel(source, "result_backend", "result_backend_transport_options")
     _verify_certificates(source, "broker_url", "broker_use_ssl")
+    _verify_host(source)
     _verify_certificates(source, "result_backend", "redis_backend_use_ssl")
 
 
-def _complete_redis(source: Any, url_name: str, name: str, options: Mapping[str, Any]) -> None:
-    if uses_redis(source[url_name]):
+def settings_for(broker_url: object) -> Mapping[str, Any]:
+    """Celery's settings with which the service keeps its promises."""
+    if uses_redis(broker_url):
+        return {**SETTINGS, **REDIS_SETTINGS}
+    return {**SETTINGS, **RABBITMQ_SETTINGS} if uses_rabbitmq(broker_url) else SETTINGS
+
+
+def _broker_options(url: object) -> Mapping[str, Any]:
+    if uses_redis(url):
+        return _REDIS_OPTIONS
+    return _RABBITMQ_OPTIONS if uses_rabbitmq(url) else {}
+
+
+def _add_options(source: Any, name: str, options: Mapping[str, Any]) -> None:
+    if options:
         source[name] = {**options, **source[name]}
-    if _scheme(source[url_name]) == "sentinel":
+
+
+def _complete_sentinel(source: Any, url_name: str, name: str) -> None:
+    if scheme(source[url_name]) == "sentinel":
         sentinel_options = {**_SENTINEL_OPTIONS, **(source[name].get("sentinel_kwargs") or {})}
         source[name] = {**source[name], "sentinel_kwargs": sentinel_options}

@@ -17,6 +17,7 @@ T = TypeVar("T")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DATABASE_SCHEMES = ("postgres", "postgresql", "sqlite")
 BROKERS = ("redis", "rediss", "redis+socket", "sentinel")
+RABBITMQ = ("amqp", "amqps")
 SENTINEL, SENTINEL_PORT = "sentinel://", 26379
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0", "")
 
@@ -118,6 +119,11 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         url = self.text(name, default) or default
         return _complete_sentinels(self._checked(name, url, _is_broker, expected))
 
+    def rabbitmq(self, name: str) -> str:
+        """The URL of a RabbitMQ server, or the URLs of several, of which any is used; empty: none."""
+        expected = "a URL such as amqp://user:password@host:5672/vhost, or amqps://…"
+        return self._checked(name, self.text(name), _is_rabbitmq, expected)
+
     def result_backend(self, name: str) -> str:
         """A URL of any kind that Celery knows, of which those of Sentinels are validated; empty: none."""
         url = self.text(name)
@@ -210,6 +216,14 @@ def _is_broker(text: str) -> bool:
             return all(part.hostname and part.port != 0 and part.scheme == scheme for part in parts)
         # Of a password that is not percent-encoded, a part may be taken for the port, and errors quote it.
         return not is_single or urlsplit(text).port != 0
+    except ValueError:
+        return False
+
+
+def _is_rabbitmq(text: str) -> bool:
+    try:
+        parts = [urlsplit(part) for part in text.split(";")] if text else []
+        return all(part.scheme in RABBITMQ and part.hostname and part.port != 0 for part in parts)
     except ValueError:
         return False
 

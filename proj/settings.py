@@ -6,6 +6,7 @@ contains the value.
 
 import os
 from datetime import timedelta
+from typing import Any
 
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
@@ -295,8 +296,13 @@ globals().update(env.mail_server("EMAIL_URL"))
 # --- Celery: https://docs.celeryq.dev/en/stable/userguide/configuration.html
 
 # jobledger.celery.configure() adds what the service needs.
-CELERY_BROKER_URL = env.broker("REDIS_URL", f"redis+socket://{redis_socket()}")
-CELERY_RESULT_BACKEND = env.result_backend("RESULT_BACKEND_URL") or CELERY_BROKER_URL
+_redis_url = env.broker("REDIS_URL", f"redis+socket://{redis_socket()}")
+_rabbitmq_url = env.rabbitmq("RABBITMQ_URL")
+CELERY_BROKER_URL = _rabbitmq_url or _redis_url
+_has_redis = bool(env.text("REDIS_URL")) or not _rabbitmq_url
+CELERY_RESULT_BACKEND = env.result_backend("RESULT_BACKEND_URL") or (
+    _redis_url if _has_redis else "disabled://"
+)
 # jobledger.celery.configure() has certificates verified; these are trusted besides the system's.
 if _ca := env.certificates("REDIS_CA"):
     _trusted = {"ssl_cert_reqs": "required", "ssl_ca_data": _ca}
@@ -323,11 +329,17 @@ _REDIS_OPTIONS = {
     "master_name": env.text("REDIS_SENTINEL_MASTER", "mymaster"),
     "sentinel_kwargs": {"password": env.text("REDIS_SENTINEL_PASSWORD") or None},
 }
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    **_REDIS_OPTIONS,
-    "visibility_timeout": env.whole("VISIBILITY_TIMEOUT", 3600),
-    "client_name": "scheduled-jobs",
-}
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any]
+if _rabbitmq_url:
+    # Replicated queues, which are safe on disk before RabbitMQ accepts a message; for -Q, too.
+    CELERY_TASK_DEFAULT_QUEUE_TYPE = CELERY_TASK_CREATE_MISSING_QUEUE_TYPE = "quorum"
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"client_properties": {"connection_name": "scheduled-jobs"}}
+else:
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        **_REDIS_OPTIONS,
+        "visibility_timeout": env.whole("VISIBILITY_TIMEOUT", 3600),
+        "client_name": "scheduled-jobs",
+    }
 CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = _REDIS_OPTIONS
 
 # --- Traces: docs/how-to/follow-runs-in-traces.md

@@ -37,7 +37,7 @@ def main() -> int:
             return exit_code
         supervisor = supervise(
             {"SHUTDOWN_GRACE_SECONDS": RUNS_GRACE_SECONDS, **os.environ, "PORT": str(port)},
-            embedded_redis=not Environment().text("REDIS_URL"),
+            embedded_redis=not any(map(Environment().text, ("REDIS_URL", "RABBITMQ_URL"))),
         )
         threading.Thread(target=announce, args=(port,), daemon=True).start()
         supervisor.loop()

@@ -34,6 +34,14 @@ def pgbouncer_or_skip() -> str:
     return program or ""
 
 
+def rabbitmq_or_skip() -> str:
+    """Skip the test unless there is a RabbitMQ; returns the path of its server."""
+    # Debian's /usr/sbin/rabbitmq-server starts this one as another user, with other folders.
+    program = shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}")
+    _or_skip("" if program else "RabbitMQ is needed: on Debian, apt install rabbitmq-server")
+    return program or ""
+
+
 def promtool_or_skip() -> None:
     """Skip the test unless Prometheus' rules can be checked."""
     _or_skip("" if shutil.which("promtool") else "promtool is needed: on Debian, apt install prometheus")

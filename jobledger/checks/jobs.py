@@ -181,7 +181,7 @@ def _exposed_commands() -> Iterator[CheckMessage]:
         if name in UNFIT:
             yield checks.Warning(
                 f"EXPOSED_COMMANDS contains {name!r}, which {UNFIT[name]}: whoever can start jobs, or send "
-                "messages to Redis, can run it.",
+                "messages to the broker, can run it.",
                 hint="Remove it. If a job needs a part of it, write a JobCommand that does only that.",
                 id="jobledger.W022",
             )

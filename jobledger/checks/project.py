@@ -3,7 +3,7 @@
 Without the features that make a run unique, an unsupported database or naive times are errors.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery.app import app_or_default
@@ -14,7 +14,9 @@ from django.core.checks import CheckMessage
 from django.db import DEFAULT_DB_ALIAS, connection, models, router
 
 from jobledger.alerts import message
-from jobledger.celery import SETTINGS, is_configured, uses_redis
+from jobledger.celery import is_configured, settings_for
+from jobledger.checks import broker
+from jobledger.checks.broker import named
 from jobledger.conf import settings as settings_of_service
 from jobledger.jobs import functions
 
@@ -27,9 +29,10 @@ AT_STAKE: Mapping[str, str] = {
     "beat_scheduler": "celery beat records no missed runs, and ignores pauses and policies",
     "worker_consumer": "a malformed message can stop a worker, and its log shows secret options",
     "worker_disable_prefetch": "runs wait for a busy worker while another one is free",
-    "broker_connection_retry_on_startup": "workers exit if Redis cannot be reached when they start",
+    "broker_connection_retry_on_startup": "workers exit if the broker cannot be reached when they start",
+    "broker_channel_error_retry": "workers exit when RabbitMQ closes their channel because of a long job",
     "worker_cancel_long_running_tasks_on_connection_loss": (
-        "running jobs are cancelled when the connection to Redis is lost"
+        "running jobs are cancelled when the connection to the broker is lost"
     ),
 }
 """What happens if the project sets one of Celery's settings to another value than ``configure`` would."""
@@ -133,8 +136,7 @@ def _celery() -> Iterator[CheckMessage]:
         return
     yield from _configuration(app)
     yield from _execution(app)
-    yield from _broker(app)
-    yield from _transport_options(app)
+    yield from broker.check(app)
     yield from _content(app)
     yield from _time_limits(app)
 
@@ -152,16 +154,17 @@ def _configuration(app: Any) -> Iterator[CheckMessage]:
             id="jobledger.W014",
         )
         return
+    expected = settings_for(app.conf.broker_url)
     for name, stake in AT_STAKE.items():
-        if app.conf[name] != SETTINGS[name]:
+        if name in expected and app.conf[name] != expected[name]:
             yield checks.Warning(
-                f"{_named(app, name)} is {app.conf[name]!r}: {stake}.",
-                hint=f"Remove it, or set it to {SETTINGS[name]!r}.",
+                f"{named(app, name)} is {app.conf[name]!r}: {stake}.",
+                hint=f"Remove it, or set it to {expected[name]!r}.",
                 id="jobledger.W015",
             )
     if app.conf.beat_schedule:
         yield checks.Warning(
-            f"{_named(app, 'beat_schedule')} is set, but it is ignored.",
+            f"{named(app, 'beat_schedule')} is set, but it is ignored.",
             hint="Declare schedules in JobCommand.schedules, or create them in the admin.",
             id="jobledger.W002",
         )
@@ -171,66 +174,18 @@ def _execution(app: Any) -> Iterator[CheckMessage]:
     """Settings that ``configure`` leaves at Celery's own defaults."""
     if app.conf.task_always_eager:
         yield checks.Warning(
-            f"{_named(app, 'task_always_eager')} is {app.conf.task_always_eager!r}: `delay()` and "
+            f"{named(app, 'task_always_eager')} is {app.conf.task_always_eager!r}: `delay()` and "
             "`apply_async()` execute a job in the process that calls them instead of a worker.",
             hint="Remove it, or set it to False. Tests can set it in settings of their own.",
             id="jobledger.W015",
         )
     if app.conf.worker_pool in _OTHER_POOLS:
         yield checks.Warning(
-            f"{_named(app, 'worker_pool')} is {app.conf.worker_pool!r}: workers do not start, because they "
+            f"{named(app, 'worker_pool')} is {app.conf.worker_pool!r}: workers do not start, because they "
             "could not end a job without ending themselves.",
             hint="Remove it, or set it to 'prefork'. For one job at a time, set `worker_concurrency` to 1.",
             id="jobledger.W015",
         )
-
-
-def _broker(app: Any) -> Iterator[CheckMessage]:
-    broker = app.conf.broker_url
-    if not uses_redis(broker) and not str(broker).startswith("memory:"):
-        problem = "is not set" if not broker else "is not the URL of a Redis server"
-        yield checks.Warning(
-            f"{_named(app, 'broker_url')} {problem}: no worker receives runs.",
-            hint="Set it to the URL of a Redis server, such as redis://localhost:6379/0.",
-            id="jobledger.W016",
-        )
-    if not app.conf.result_backend:
-        yield checks.Warning(
-            f"{_named(app, 'result_backend')} is not set: the result of `celery call` cannot be read.",
-            hint="Set it, for example to the URL of the broker, or add jobledger.W017 to "
-            "SILENCED_SYSTEM_CHECKS: runs are recorded all the same.",
-            id="jobledger.W017",
-        )
-
-
-def _transport_options(app: Any) -> Iterator[CheckMessage]:
-    options = app.conf.broker_transport_options if uses_redis(app.conf.broker_url) else {}
-    for name, (is_safe, stake, hint) in _TRANSPORT_OPTIONS.items():
-        if name in options and not is_safe(options[name]):
-            yield checks.Warning(
-                f"{_named(app, 'broker_transport_options')}[{name!r}] is {options[name]!r}: {stake}.",
-                hint=f"Remove it, or set it to {hint}.",
-                id="jobledger.W015",
-            )
-
-
-def _outlasts_lease(timeout: Any) -> bool:
-    return isinstance(timeout, int | float) and timeout >= settings_of_service.LEASE_SECONDS
-
-
-def _is_set(limit: Any) -> bool:
-    return limit is not None
-
-
-_TRANSPORT_OPTIONS: Mapping[str, tuple[Callable[[Any], bool], str, str]] = {
-    "visibility_timeout": (
-        _outlasts_lease,
-        "messages are delivered again after as many seconds, and ordinary tasks that take longer can repeat",
-        "at least LEASE_SECONDS; Celery's default is 3600",
-    ),
-    "socket_timeout": (_is_set, "a Redis that hangs also stops beat and whoever starts a job", "10"),
-    "max_retries": (_is_set, "while Redis is down, beat and whoever starts a job wait for it", "1"),
-}
 
 
 def _content(app: Any) -> Iterator[CheckMessage]:
@@ -242,7 +197,7 @@ def _content(app: Any) -> Iterator[CheckMessage]:
             else "workers do not accept the messages of runs"
         )
         yield checks.Warning(
-            f"{_named(app, 'accept_content')} is {app.conf.accept_content!r}: {stake}.",
+            f"{named(app, 'accept_content')} is {app.conf.accept_content!r}: {stake}.",
             hint='Remove it, or set it to ["json"].',
             id="jobledger.W015",
         )
@@ -252,14 +207,8 @@ def _time_limits(app: Any) -> Iterator[CheckMessage]:
     for name in ("task_time_limit", "task_soft_time_limit"):
         if app.conf[name]:
             yield checks.Warning(
-                f"{_named(app, name)} is {app.conf[name]!r}: after as many seconds, it interrupts jobs, too, "
+                f"{named(app, name)} is {app.conf[name]!r}: after as many seconds, it interrupts jobs, too, "
                 "even while the end of a run is being recorded.",
                 hint="Remove it. Set `time_limit` of jobs that need one, and the limits of your own tasks.",
                 id="jobledger.W018",
             )
-
-
-def _named(app: Any, name: str) -> str:
-    """The setting as the project spells it."""
-    prefix = app.namespace or ""
-    return f"{prefix}_{name}".upper() if prefix else name

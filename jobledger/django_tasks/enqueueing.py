@@ -6,7 +6,7 @@ from celery import current_app
 from django.utils import timezone
 
 from jobledger import clock
-from jobledger.celery import uses_redis
+from jobledger.brokers import uses_redis
 from jobledger.django_tasks import results
 from jobledger.django_tasks.framework import (
     DEFAULT_QUEUE,
@@ -85,6 +85,6 @@ def _routing(task: AnyTask) -> dict[str, Any]:
 
 
 def message_priority(priority: int) -> int:
-    """A task's priority, from -100 to 100, as that of a message. With Redis, 0 is the highest of those."""
+    """A task's priority, from -100 to 100, as that of a message. With Redis, 0 is the highest."""
     level = (priority + 100) * HIGHEST // 200
     return HIGHEST - level if uses_redis(current_app.conf.broker_url) else level

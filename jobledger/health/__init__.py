@@ -8,13 +8,14 @@ import shlex
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from celery import current_app
 from django.db import connection
 from django.db.models import Count, Max, Q
 from kombu.exceptions import OperationalError
 
-from jobledger import formats
+from jobledger import brokers, formats
 from jobledger.health import alerts, clocks, occupied, pruning
 from jobledger.health.problem import PartName, Problem, ProblemKind, listed
 from jobledger.models import DeadLetter, NextSlot, ProcessKind, ServiceProcess
@@ -25,7 +26,8 @@ from jobledger.runs.worker.presence import ABSENT_AFTER
 from jobledger.runs.worker.queues import QueueUse, Uses
 from jobledger.schedules import ledger, pausing
 
-_BROKER_TIMEOUTS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+_BROKER_SECONDS = 0.5
+_REDIS_TIMEOUTS = {"socket_timeout": _BROKER_SECONDS, "socket_connect_timeout": _BROKER_SECONDS}
 LATE_AFTER = timedelta(seconds=20)
 """If a schedule has been due for this long, beat is late, even if it reports that it is alive."""
 RECENT = timedelta(hours=24)
@@ -72,6 +74,7 @@ def read(now: datetime, *, server_time: datetime | None = None) -> Health:
         enabled=Count("pk"), broken=Count("pk", filter=~Q(broken="")), handled_until=Max("handled_until")
     )
     broker, pruned, uses = list(broker_problems()), ledger_size.last_pruned(), queues.uses(now)
+    broker_name = brokers.name_of(current_app.conf.broker_url)
     able = [worker for worker in _of_kind(present, ProcessKind.WORKER) if not _is_idle(worker)]
     read_queues = _read_by(able, uses)
     problems = [
@@ -92,7 +95,7 @@ def read(now: datetime, *, server_time: datetime | None = None) -> Health:
     texts = {
         PartName.BEAT: _count(present, ProcessKind.BEAT),
         PartName.WORKERS: _count(present, ProcessKind.WORKER) + _capacity(present),
-        PartName.BROKER: "available" if not broker else "",
+        PartName.BROKER: f"available ({broker_name})" if not broker else "",
         PartName.DATABASE: f"available ({connection.display_name}), {pruning.size(pruned, now)}",
         PartName.SCHEDULES: f"{schedules['enabled']} enabled",
         PartName.ALERTS: alerts.recipients(),
@@ -135,18 +138,22 @@ def _pause(now: datetime) -> Iterator[Problem]:
 
 
 def broker_problems() -> Iterator[Problem]:
-    """Whether Redis is available. Needs no database."""
+    """Whether the broker is available. Needs no database."""
     # Imported here, because it takes a fifth of the start-up time of any command, and is only needed here.
     from redis.exceptions import RedisError
 
+    url = current_app.conf.broker_url
+    timeouts: dict[str, Any] = {"transport_options": _REDIS_TIMEOUTS}
+    if not brokers.uses_redis(url):
+        timeouts = {"connect_timeout": _BROKER_SECONDS}
     try:
-        with current_app.connection_for_write(transport_options=_BROKER_TIMEOUTS) as connection:
+        with current_app.connection_for_write(**timeouts) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0)
     except (OperationalError, RedisError, OSError) as error:
         yield Problem(
             kind=ProblemKind.NO_BROKER,
             part=PartName.BROKER,
-            text=f"Redis is not available: {str(error).rstrip('.')}.",
+            text=f"{brokers.name_of(url)} is not available: {str(error).rstrip('.')}.",
             short="not available",
             advice=f"{_how_to_reach_broker(str(error))} In the meantime, due runs are recorded; they "
             "start when it is back.",
@@ -234,7 +241,7 @@ def _idle(workers: Sequence[ServiceProcess]) -> Iterator[Problem]:
         f"remote control command: {_named(workers)}.",
         short=f"{len(workers)} not accepting jobs",
         advice=f"Restart {'it' if one else 'them'}. If none of you sent the command, find out who else can "
-        "write to Redis.",
+        f"write to {brokers.name_of(current_app.conf.broker_url)}.",
     )
 
 
@@ -329,7 +336,7 @@ def _dead_letters(now: datetime) -> Iterator[Problem]:
         f"{'It is' if count == 1 else 'The newest is'} {newest.summary}",
         short=_number(count, "dead letter"),
         advice="Each is recorded with the reason. If your project did not send them, find out who else can "
-        "write to Redis.",
+        f"write to {brokers.name_of(current_app.conf.broker_url)}.",
     )
 
 

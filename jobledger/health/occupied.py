@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from celery import current_app
 from django.db.models import Count, Max
 
-from jobledger import formats
+from jobledger import brokers, formats
 from jobledger.health.problem import PartName, Problem, ProblemKind
 from jobledger.models import Run, ServiceProcess, Status
 from jobledger.runs.worker import queues
@@ -78,14 +79,15 @@ def _stalled(use: QueueUse, free: Sequence[ServiceProcess], now: datetime) -> Pr
         if (at := latest.message_at)
         else "has taken none yet"
     )
+    broker = brokers.whole_name_of(current_app.conf.broker_url)
     return Problem(
         kind=ProblemKind.STALLED_WORKERS,
         part=PartName.WORKERS,
         text=f"{_count(use.waiting)} waiting in the queue “{use.name}”, although its worker {latest.name} is "
         f"free. It {last}.",
         short="taking no messages",
-        advice="Check that the workers and beat use the same Redis, with the same database number and "
-        "REDIS_KEY_PREFIX. If so, restart the workers, and look at their logs.",
+        advice=f"Check that the workers and beat use the same {broker}. If so, restart the workers, and "
+        "look at their logs.",
     )
 
 

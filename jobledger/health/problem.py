@@ -19,7 +19,7 @@ class PartName(StrEnum):
 
     BEAT = "beat"
     WORKERS = "workers"
-    BROKER = "Redis"
+    BROKER = "broker"
     DATABASE = "database"
     SCHEDULES = "schedules"
     ALERTS = "alerts"

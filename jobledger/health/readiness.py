@@ -21,7 +21,7 @@ WITHIN_SECONDS = 3.0
 
 CHECKS: Mapping[str, Sequence[ProblemKind]] = {
     "database": (),
-    "redis": (ProblemKind.NO_BROKER,),
+    "broker": (ProblemKind.NO_BROKER,),
     "beat": (ProblemKind.NO_BEAT, ProblemKind.LATE_BEAT),
     "workers": (ProblemKind.NO_WORKER, ProblemKind.IDLE_WORKERS, ProblemKind.STALLED_WORKERS),
     "queues": (),
@@ -64,10 +64,10 @@ def _read() -> Readiness:
     except Error as error:
         # Only the type of the error: its text may name users and hosts.
         name = type(error).__name__
-    redis = next(("not available" for _ in health.broker_problems()), "available")
+    broker = next(("not available" for _ in health.broker_problems()), "available")
     if _is_not_migrated():
-        return _without_database("not migrated", "not migrated", name, redis)
-    return _without_database("no database", "not available", name, redis)
+        return _without_database("not migrated", "not migrated", name, broker)
+    return _without_database("no database", "not available", name, broker)
 
 
 def _is_not_migrated() -> bool:
@@ -78,18 +78,18 @@ def _is_not_migrated() -> bool:
         return False
 
 
-def _without_database(problem: str, state: str, why: str, redis: str = "") -> Readiness:
+def _without_database(problem: str, state: str, why: str, broker: str = "") -> Readiness:
     unknown = f"not known: the database is {state}"
     checks = dict.fromkeys(CHECKS, (False, unknown)) | {"database": (False, f"{state}: {why}")}
-    if redis:
-        checks["redis"] = redis == "available", redis
+    if broker:
+        checks["broker"] = broker == "available", broker
     return Readiness(checks=checks, problems=[{"part": "database", "problem": problem, "text": why}])
 
 
 def _of(found: Health, now: datetime) -> Readiness:
     usual = {
         "database": "available",
-        "redis": "available",
+        "broker": "available",
         "queues": "all in use are read" if found.queues else "none in use",
         "beat": _event("ticked", found.last_tick, now),
         "workers": _event("took a message", found.last_message, now),

@@ -178,7 +178,7 @@ class Schedule:
     queue: str = ""
     """Empty: the default queue."""
     priority: int | None = None
-    """0 to 255. With Redis, 0 is the highest."""
+    """0 to 255. With Redis, 0 is the highest; with RabbitMQ, the lowest."""
     misfire: Misfire = Misfire.ONCE
     catch_up_limit: int = 100
     """With ``Misfire.ALL``, the maximum number of missed runs to start."""

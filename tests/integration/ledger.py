@@ -122,9 +122,13 @@ def call(
 ) -> UUID:
     """Send what ``celery call`` sends; returns the task's id, which becomes the run's id."""
     pk = task_id or uuid4()
-    with Celery(broker=running.environment["REDIS_URL"], set_as_current=False) as app:
-        app.conf.broker_transport_options = {"global_keyprefix": REDIS_KEY_PREFIX}
-        app.send_task(f"{app_label}.{job}", kwargs=options, task_id=str(pk), retry=False)
+    rabbitmq = running.environment.get("RABBITMQ_URL", "")
+    with Celery(broker=rabbitmq or running.environment["REDIS_URL"], set_as_current=False) as app:
+        app.conf.task_default_queue_type = "quorum"
+        own = {"confirm_publish": True} if rabbitmq else {"global_keyprefix": REDIS_KEY_PREFIX}
+        app.conf.broker_transport_options = own
+        # A kept connection to RabbitMQ may have ended.
+        app.send_task(f"{app_label}.{job}", kwargs=options, task_id=str(pk), retry=bool(rabbitmq))
     return pk
 
 
@@ -242,11 +246,12 @@ def output_size(running: Service, pk: UUID) -> tuple[int, int]:
 
 
 def traces(running: Service, pk: UUID | None = None, what: str = "") -> list[Trace]:
-    """The lines that the jobs wrote, in order."""
+    """The lines that the jobs wrote, in order, without those of the job ``trace``."""
     if not running.trace_file.exists():
         return []
     fields = [line.split() for line in running.trace_file.read_text().splitlines()]
-    read = [Trace(run=UUID(a), attempt=int(b), what=c, pid=int(d)) for a, b, c, d in fields]
+    others = [each for each in fields if len(each) == 4]
+    read = [Trace(run=UUID(a), attempt=int(b), what=c, pid=int(d)) for a, b, c, d in others]
     return [trace for trace in read if pk in (None, trace.run) and trace.what.startswith(what)]
 
 

@@ -33,6 +33,7 @@ from tests.waiting import DEADLINE_SECONDS, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 STOP_SECONDS = 40
+BROKERS = ("redis", "rabbitmq", "epmd")
 STOCK_SCHEDULER = ("--scheduler", "django_celery_beat.schedulers:DatabaseScheduler", "--max-interval", "1")
 QUEUE = f"{REDIS_KEY_PREFIX}celery"
 UNACKNOWLEDGED = f"{REDIS_KEY_PREFIX}unacked"
@@ -66,7 +67,8 @@ class Service:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
-    def _celery(self) -> tuple[str, ...]:
+    def celery_command(self) -> tuple[str, ...]:
+        """What starts ``celery`` for the project."""
         return (sys.executable, "-m", "celery", "-A", self.project.celery_app)
 
     @property
@@ -146,13 +148,13 @@ class Service:
         flags = ("--loglevel", "INFO", "--without-gossip", "--without-mingle", "--hostname", f"{name}@here")
         log = self.folder / f"{name}.log"
         before = self.log(name).count("ready.") if log.exists() else 0
-        self.start(name, *self._celery, "worker", *flags, **variables)
+        self.start(name, *self.celery_command, "worker", *flags, **variables)
         wait_until(lambda: self.log(name).count("ready.") > before, what=f"{name} is ready")
 
     def start_beat(self, name: str = "beat", *more_flags: str, **variables: str) -> None:
         """Start a beat, without waiting for its first tick."""
         flags = ("--loglevel", "INFO", "--pidfile=", *more_flags)
-        self.start(name, *self._celery, "beat", *flags, **variables)
+        self.start(name, *self.celery_command, "beat", *flags, **variables)
 
     def is_running(self, name: str) -> bool:
         """Whether the process with this name was started and is still running."""
@@ -178,10 +180,10 @@ class Service:
             process.communicate()
 
     def stop_all(self, signum: signal.Signals = signal.SIGTERM) -> None:
-        """Stop every process, the Redis server last."""
+        """Stop every process, the message broker last."""
         # In reverse order; if a process does not stop in time, the others are stopped all the same.
         with ExitStack() as stack:
-            for name in sorted(self.processes, key=lambda name: name != "redis"):
+            for name in sorted(self.processes, key=lambda name: name not in BROKERS):
                 stack.callback(self.stop, name, signum)
 
     def log(self, name: str) -> str:
@@ -199,7 +201,7 @@ class Service:
 
     def celery(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``celery -A proj`` and wait for it."""
-        return self._call(*self._celery, *arguments)
+        return self._call(*self.celery_command, *arguments)
 
     def shell(self, code: str) -> str:
         """Run Python code in the service's Django; returns what it prints."""

@@ -21,6 +21,7 @@ FLOORS = {
     "jobledger.conf": 1,
     "jobledger.permissions": 1,
     "jobledger.calendars": 1,
+    "jobledger.brokers": 1,
     "jobledger.celery": 1,
     "jobledger.jobs": 1,
     "jobledger.logs": 1,

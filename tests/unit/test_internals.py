@@ -6,7 +6,6 @@ of a base class, and that each exception has its reason.
 
 import ast
 import inspect
-import textwrap
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -45,11 +44,22 @@ def test_nothing_private_is_imported_or_named(path: Path) -> None:
 
 
 @cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(inspect.getsource(import_module(module)))
+
+
+def definition_of(cls: type) -> ast.AST:
+    """The class's code. ``inspect.getsource`` does not find those of Celery's bootsteps."""
+    classes = (node for node in ast.walk(tree_of(cls.__module__)) if isinstance(node, ast.ClassDef))
+    return next(node for node in classes if node.name == cls.__name__)
+
+
+@cache
 def private_names_of(cls: type) -> frozenset[str]:
     """The private attributes that a class defines or uses on itself."""
     used = {
         node.attr
-        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(cls))))
+        for node in ast.walk(definition_of(cls))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
     }
     return frozenset(filter(is_private, used | vars(cls).keys()))

@@ -90,7 +90,7 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
             "expires": "No runs from this time on.",
             "one_off": "The schedule is disabled after its next run.",
             "queue": "Empty: the default queue.",
-            "priority": "0 to 255. With Redis, 0 is the highest.",
+            "priority": "0 to 255. With Redis, 0 is the highest; with RabbitMQ, the lowest.",
             "expire_seconds": "A run expires if no worker has started it by then.",
             "exchange": "",
             "routing_key": "",

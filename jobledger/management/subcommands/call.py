@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from celery import current_app
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from jobledger import clock
+from jobledger import brokers, clock
 from jobledger.jobs import registry
 from jobledger.jobs.options import OptionsError, check_bounds, from_argv, options_for_worker
 from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of
@@ -102,7 +103,10 @@ class Command(OperatorCommand):
 
     def _warn_of_delay(self, run: Run, queue: str | None) -> None:
         if not run.publish_count:
-            self.warn("Redis is not available. The run is recorded; beat will send it when Redis is back.")
+            broker = brokers.name_of(current_app.conf.broker_url)
+            self.warn(
+                f"{broker} is not available. The run is recorded; beat will send it when {broker} is back."
+            )
         if not queue:
             return
         readers = _readers(queue)
@@ -169,7 +173,7 @@ def _queue(job: Job, given: str | None) -> str | None:
 
 
 def _create(job: Job, given: dict[str, Any], routing: dict[str, Any]) -> Run:
-    """The new run: queued and, unless Redis is down, sent; or skipped, by the job's overlap rule."""
+    """The new run: queued and, unless the broker is down, sent; or skipped, by the job's overlap rule."""
     request = RunRequest(
         job=job.name,
         options=given,

@@ -17,6 +17,7 @@ from typing import Any, Final
 from celery import current_app
 from celery.app.task import Context
 from django_celery_beat.models import PeriodicTask
+from kombu.exceptions import ChannelError
 
 from jobledger.escapes import escaped, line_logger
 from jobledger.jobs import json_text
@@ -131,11 +132,15 @@ def problem_with_name(name: str) -> str:
 def refuses_one_message(error: BaseException | None) -> bool:
     """Whether a broker's error concerns only this message, so that the broker would accept others.
 
-    Redis returns such errors for a queue whose key has another type, or that this user may not write to.
+    Redis returns such errors for a queue whose key has another type, or that this user may not write to;
+    RabbitMQ for an exchange that does not exist, for a queue that exists with other properties, for one that
+    this user may not write to, and for a message that is too large.
     """
     while error is not None:
         text = str(error)
         if "WRONGTYPE" in text or ("NOPERM" in text and "key" in text):
+            return True
+        if isinstance(error, ChannelError):
             return True
         error = error.__cause__
     return False

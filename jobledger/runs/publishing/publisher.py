@@ -22,7 +22,7 @@ from django_celery_beat.models import PeriodicTask
 from kombu import Producer
 from kombu.exceptions import BatchPublishError, EncodeError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 
-from jobledger import clock
+from jobledger import brokers, clock
 from jobledger.alerts import recording
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
@@ -37,6 +37,8 @@ logger = line_logger(__name__)
 
 BATCH = 1000
 RECORDER_GRACE_PERIOD = timedelta(seconds=10)
+CONFIRM_SECONDS = 10
+"""How long RabbitMQ may take to accept a message."""
 MAX_SILENCE = timedelta(days=1)
 """After that, nothing more is expected to be heard of an ordinary task whose message was sent."""
 MAX_INTERVAL = timedelta(hours=1)
@@ -188,13 +190,32 @@ def _send_all(runs: Sequence[Run]) -> list[Run]:
                 with producer.batch():
                     return [run for run in runs if _try_send(run, producer)]
             except _broker_errors() as error:
-                if not delivery.refuses_one_message(error):
+                if not (delivery.refuses_one_message(error) or _may_reconnect(error, producer)):
                     raise
             # One by one, to find out which message it is. The others may arrive twice, which is harmless.
             return [run for run in runs if _try_send(run, producer)]
     except _broker_errors() as error:
         cause = error.__cause__ or error
         raise BrokerDownError(f"{type(cause).__name__}: {cause}") from error
+
+
+def _may_reconnect(error: BaseException, producer: Producer) -> bool:
+    """Whether to try once more, because a kept connection may have ended long ago.
+
+    kombu's client for Redis does that itself. A RabbitMQ that hangs is not to be waited for twice.
+    """
+    if not brokers.uses_rabbitmq(current_app.conf.broker_url):
+        return False
+    _disconnect(producer)
+    return not isinstance(error, TimeoutError)
+
+
+def _disconnect(producer: Producer) -> None:
+    """Abandon the connection, without waiting for the broker to agree; the next message opens another."""
+    connection = producer.connection
+    if connection is not None:
+        connection.collect()
+        producer.revive(connection)  # type: ignore[arg-type]  # the stubs know channels only
 
 
 def _try_send(run: Run, producer: Producer) -> bool:
@@ -211,6 +232,8 @@ def _try_send(run: Run, producer: Producer) -> bool:
     except _broker_errors() as error:
         if not delivery.refuses_one_message(error):
             raise
+        if brokers.uses_rabbitmq(current_app.conf.broker_url):
+            _disconnect(producer)  # it has closed the channel
         _fail(run, f"The broker rejected the message: {error}")
     else:
         return True
@@ -241,6 +264,7 @@ def _send(run: Run, producer: Producer) -> None:
     reprs = _argument_reprs(run)
     options = {
         "retry": False,
+        "timeout": CONFIRM_SECONDS,
         "headers": {**delivery.headers_of(run.schedule), **run.trace_context},
         **delivery.validated_routing(run.routing),
     }

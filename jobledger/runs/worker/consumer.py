@@ -29,7 +29,9 @@ from celery.app.task import Context
 from celery.exceptions import NotRegistered
 from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
+from celery.worker.consumer.delayed_delivery import DelayedDelivery as CeleryDelayedDelivery
 from kombu import Message
+from kombu.exceptions import ChannelError
 
 from jobledger.escapes import escaped, line_logger
 from jobledger.jobs import registry
@@ -44,14 +46,30 @@ MAINTENANCE_SECONDS = 0.25
 MASKED_REQUEST = "jobledger.runs.worker.requests:MaskedRequest"
 
 
+class DelayedDelivery(CeleryDelayedDelivery):
+    """Declares the 28 queues for messages with an ETA only if one of the exchanges supports them."""
+
+    def include_if(self, c: CeleryConsumer) -> bool:
+        queues = c.app.amqp.queues.values()
+        return any(queue.exchange.type != "direct" for queue in queues) and super().include_if(c)
+
+
 class Consumer(CeleryConsumer):
     """To be used in Celery's setting ``worker_consumer``."""
+
+    class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc, valid-type]  # a variable in the stubs
+        default_steps = [  # noqa: RUF012 - Celery's
+            DelayedDelivery if step.endswith(":DelayedDelivery") else step
+            for step in CeleryConsumer.Blueprint.default_steps
+        ]
 
     task_consumer: Any  # kombu's, while there is a connection
     pool: Any
     timer: Any
     qos: Any
     _timers: Sequence[Any] = ()
+    _has_begun = False
+    """Whether the loop has begun since the worker last connected."""
 
     @cached_property
     def returns(self) -> Returns:
@@ -143,7 +161,14 @@ class Consumer(CeleryConsumer):
             message.ack()
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Abandon the messages of the lost connection before it is closed, then reconnect."""
+        """Abandon the messages of the lost connection before it is closed, then reconnect.
+
+        If RabbitMQ refuses to let the worker begin, for example because a queue exists with other properties,
+        it would refuse that again and again: the error ends the worker.
+        """
+        if isinstance(exc, ChannelError) and not self._has_begun:
+            raise exc
+        self._has_begun = False
         if self.task_consumer is not None:
             self.task_consumer.channel.do_restore = False
         for request in tuple(state.reserved_requests):
@@ -156,6 +181,7 @@ class Consumer(CeleryConsumer):
         Celery looks at a child's end, which is usually too early to see that it is dead, and then only every
         five seconds. Until it notices, a message that was sent to the child waits there.
         """
+        self._has_begun = True
         self.returns.release_all()
         self.pool.maintain_pool()
         for timer in self._timers:

@@ -16,6 +16,7 @@ from queue import Empty
 from typing import Any
 
 from celery import current_app
+from kombu.exceptions import ChannelError, ConnectionError  # noqa: A004 - RabbitMQ's
 from kombu.transport import redis, virtual
 from redis.exceptions import RedisError
 
@@ -25,7 +26,7 @@ from jobledger.runs.worker import dead_letters, envelope
 
 logger = line_logger(__name__)
 
-LOST_CONNECTION = (OSError, RedisError)
+LOST_CONNECTION = (OSError, RedisError, ConnectionError, ChannelError)
 """kombu's own list of connection errors includes KeyError, which a message can cause."""
 
 

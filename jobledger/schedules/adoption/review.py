@@ -13,7 +13,7 @@ from django.db import Error
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
-from jobledger.celery import uses_redis
+from jobledger.brokers import uses_redis
 from jobledger.checks.schedules import Fault, TargetValidator
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Misfire

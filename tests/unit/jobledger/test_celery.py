@@ -8,7 +8,14 @@ import pytest
 from celery import Celery
 from django.utils.module_loading import import_string
 
-from jobledger.celery import SETTINGS, configure, is_configured
+from jobledger.celery import (
+    RABBITMQ_SETTINGS,
+    REDIS_SETTINGS,
+    SETTINGS,
+    configure,
+    is_configured,
+    settings_for,
+)
 
 Arrangement = Callable[[Celery, Any], None]
 
@@ -78,6 +85,32 @@ def test_options_of_redis_are_added_to_the_projects(arrangement: Arrangement, ur
     assert mine == {"socket_timeout": 3, "global_keyprefix": "x"}
 
 
+def test_each_broker_has_settings_of_its_own(arrangement: Arrangement) -> None:
+    redis, rabbitmq = (configured(arrangement, CELERY_BROKER_URL=url) for url in ("redis://a", "amqp://a"))
+    assert {name: redis[name] for name in REDIS_SETTINGS} == dict(REDIS_SETTINGS)
+    assert not redis.broker_channel_error_retry
+    assert {name: rabbitmq[name] for name in RABBITMQ_SETTINGS} == dict(RABBITMQ_SETTINGS)
+    assert not rabbitmq.worker_disable_prefetch
+    assert settings_for("memory://") == SETTINGS
+
+
+def test_rabbitmq_confirms_each_message(arrangement: Arrangement) -> None:
+    mine = {"client_properties": {"connection_name": "mine"}}
+    options = configured(
+        arrangement, CELERY_BROKER_URL="amqp://a", CELERY_BROKER_TRANSPORT_OPTIONS=mine
+    ).broker_transport_options
+    assert options["confirm_publish"] is True
+    assert options["client_properties"] == mine["client_properties"]
+    assert "socket_timeout" not in options
+
+
+def test_rabbitmqs_certificate_is_for_its_host(arrangement: Arrangement) -> None:
+    conf = configured(arrangement, CELERY_BROKER_URL="amqps://me:secret@Broker.example.com:5671//")
+    assert conf.broker_use_ssl == {"server_hostname": "broker.example.com"}
+    several = configured(arrangement, CELERY_BROKER_URL="amqps://a//;amqps://b//")
+    assert not several.broker_use_ssl
+
+
 def test_a_result_backend_that_is_down_does_not_block_for_long() -> None:
     conf = configured(CELERY_RESULT_BACKEND="redis://a")
     assert conf.result_backend_transport_options == {"retry_policy": {"timeout": 5.0}}
@@ -115,7 +148,7 @@ def test_what_the_project_says_of_certificates_is_kept(arrangement: Arrangement)
     assert (conf.broker_use_ssl, conf.redis_backend_use_ssl) == (mine, mine)
 
 
-@pytest.mark.parametrize("url", ["redis://a", "redis+socket:///a", "sentinel://a", "amqps://a"])
+@pytest.mark.parametrize("url", ["redis://a", "redis+socket:///a", "sentinel://a", "amqp://a"])
 def test_no_other_connection_is_encrypted_unasked(url: str) -> None:
     conf = configured(CELERY_BROKER_URL=url, CELERY_RESULT_BACKEND="redis://a")
     assert not conf.broker_use_ssl
@@ -123,12 +156,12 @@ def test_no_other_connection_is_encrypted_unasked(url: str) -> None:
 
 
 def test_another_broker_gets_no_options_of_redis() -> None:
-    conf = configured(CELERY_BROKER_URL="amqp://a", CELERY_RESULT_BACKEND="rpc://")
+    conf = configured(CELERY_BROKER_URL="memory://", CELERY_RESULT_BACKEND="rpc://")
     assert (conf.broker_transport_options, conf.result_backend_transport_options) == ({}, {})
 
 
 def test_the_projects_other_tasks_keep_celerys_semantics() -> None:
-    conf, plain = configured(), Celery("plain", set_as_current=False).conf
+    conf, plain = configured(CELERY_BROKER_URL="amqp://a"), Celery("plain", set_as_current=False).conf
     tasks = [name for name in plain if name.startswith(("task_", "result_"))]
     assert {name: conf[name] for name in tasks} == {name: plain[name] for name in tasks}
 

@@ -110,7 +110,7 @@ def test_with_beat_and_a_worker_it_is_ready(client: Client) -> None:
             "ready": True,
             "checks": {
                 "database": {"ok": True, "reason": "available"},
-                "redis": {"ok": True, "reason": "available"},
+                "broker": {"ok": True, "reason": "available"},
                 "beat": {"ok": True, "reason": "ticked now"},
                 "workers": {"ok": True, "reason": "never took a message"},
                 "queues": {"ok": True, "reason": "none in use"},
@@ -252,7 +252,7 @@ def test_without_the_database_it_is_not_ready_and_reveals_no_details(client: Cli
             "ready": False,
             "checks": {
                 "database": {"ok": False, "reason": "not available: OperationalError"},
-                "redis": {"ok": True, "reason": "available"},
+                "broker": {"ok": True, "reason": "available"},
                 "beat": {"ok": False, "reason": UNKNOWN},
                 "workers": {"ok": False, "reason": UNKNOWN},
                 "queues": {"ok": False, "reason": UNKNOWN},
@@ -267,7 +267,7 @@ def test_an_outage_of_redis_is_noticed_without_the_database(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "broker_problems", lambda: iter(["a problem"]))
-    assert failed(client.get("/readyz").json())["redis"] == "not available"
+    assert failed(client.get("/readyz").json())["broker"] == "not available"
 
 
 @pytest.mark.django_db
@@ -330,4 +330,4 @@ def test_a_database_that_does_not_answer_is_the_reason_why_it_is_not_ready(clien
     reasons = failed(client.get("/readyz").json())
     assert reasons.pop("database") == "not available: no answer within 0 s"
     assert set(reasons.values()) == {UNKNOWN}
-    assert set(reasons) == {"redis", "beat", "workers", "queues"}
+    assert set(reasons) == {"broker", "beat", "workers", "queues"}

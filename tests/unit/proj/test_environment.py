@@ -28,6 +28,7 @@ ASKED = {
     "zone": lambda env: env.zone("NAME", "UTC"),
     "log_level": lambda env: env.log_level("NAME", "INFO"),
     "broker": lambda env: env.broker("NAME_URL", "redis://here"),
+    "rabbitmq": lambda env: env.rabbitmq("NAME_URL"),
     "result_backend": lambda env: env.result_backend("NAME_URL"),
     "certificates": lambda env: env.certificates("NAME"),
     "database": lambda env: env.database("NAME_URL", "sqlite:////x")["ENGINE"],
@@ -60,6 +61,8 @@ ASKED = {
             "sentinel://me:x@a:26379/3;sentinel://me:x@b:2/3;sentinel://me:x@c:26379/3",
         ),
         ("broker", "sentinel://[::1];d", "sentinel://[::1]:26379;sentinel://d:26379"),
+        ("rabbitmq", "", ""),
+        ("rabbitmq", "amqps://me:x@a:5671/v;amqps://b//", "amqps://me:x@a:5671/v;amqps://b//"),
         ("result_backend", "", ""),
         ("result_backend", "db+postgresql://a:b@c/d", "db+postgresql://a:b@c/d"),
         ("result_backend", "sentinel://:x@a;b/1", "sentinel://:x@a:26379/1;sentinel://:x@b:26379/1"),
@@ -100,6 +103,10 @@ def test_valid_values_are_accepted(
         ("zone", "Mars/Olympus", "a time zone"),
         ("log_level", "loud", "one of DEBUG, INFO"),
         ("broker", "amqp://here", "a URL such as redis://"),
+        ("rabbitmq", "redis://here", "a URL such as amqp://"),
+        ("rabbitmq", "amqp://a;redis://b", "a URL such as amqp://"),
+        ("rabbitmq", "amqp://", "a URL such as amqp://"),
+        ("rabbitmq", "amqp://me:pass/word@here", "a URL such as amqp://"),
         ("broker", "sentinel://a;redis://b", "a URL such as redis://"),
         ("broker", "sentinel://a;", "a URL such as redis://"),
         ("result_backend", "sentinel://a;redis://b", "a URL such as redis://"),
@@ -195,6 +202,32 @@ def test_a_ca_is_trusted_where_the_connection_is_encrypted(
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(trusting)
+
+
+@pytest.mark.parametrize(
+    ("urls", "expected"),
+    [
+        ({"RABBITMQ_URL": "amqp://a"}, ["amqp://a", "disabled://", "quorum"]),
+        ({"RABBITMQ_URL": "amqp://a", "REDIS_URL": "redis://b"}, ["amqp://a", "redis://b", "quorum"]),
+        (
+            {"RABBITMQ_URL": "amqp://a", "RESULT_BACKEND_URL": "redis://c"},
+            ["amqp://a", "redis://c", "quorum"],
+        ),
+        ({"REDIS_URL": "redis://b"}, ["redis://b", "redis://b", "classic"]),
+    ],
+)
+def test_rabbitmq_carries_the_messages_and_redis_keeps_the_results(
+    urls: dict[str, str], expected: list[str]
+) -> None:
+    code = (
+        "from proj.celery import app; conf = app.conf; assert conf.task_default_queue_type == "
+        "conf.task_create_missing_queue_type; "
+        "print(conf.broker_url, conf.result_backend, conf.task_default_queue_type)"
+    )
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, **urls}
+    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == expected
 
 
 @pytest.mark.parametrize(("query", "seconds"), [("", 10), ("?connect_timeout=3&sslmode=prefer", 3)])

@@ -71,7 +71,7 @@ def test_an_error_is_logged_with_its_traceback(site: Client, log: io.StringIO) -
 def test_a_readiness_poll_of_an_unready_service_is_not_logged(
     site: Client, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unready = Readiness(checks={"redis": (False, "not available")})
+    unready = Readiness(checks={"broker": (False, "not available")})
     monkeypatch.setattr(readiness, "read", lambda: unready)
     assert site.get("/readyz").status_code == 503
     assert log.getvalue() == ""

@@ -56,7 +56,7 @@ def supervised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any
     monkeypatch.setattr(up, "remove_short_socket_folder", lambda: None)
     for name in "BASE_DIR", "STATE_DIR":
         monkeypatch.setattr(up, name, tmp_path)
-    for name in "SHUTDOWN_GRACE_SECONDS", "REDIS_URL":
+    for name in "SHUTDOWN_GRACE_SECONDS", "REDIS_URL", "RABBITMQ_URL":
         monkeypatch.delenv(name, raising=False)
     return given
 
@@ -75,7 +75,13 @@ def test_another_grace_period_of_the_runs_is_used(
 
 
 @pytest.mark.parametrize(
-    ("line", "embedded"), [("", True), ("REDIS_URL=", True), ("REDIS_URL=redis://elsewhere", False)]
+    ("line", "embedded"),
+    [
+        ("", True),
+        ("REDIS_URL=", True),
+        ("REDIS_URL=redis://elsewhere", False),
+        ("RABBITMQ_URL=amqp://elsewhere", False),
+    ],
 )
 def test_a_redis_url_without_a_value_means_the_embedded_server(
     supervised: dict[str, Any], tmp_path: Path, line: str, embedded: bool
@@ -85,5 +91,6 @@ def test_a_redis_url_without_a_value_means_the_embedded_server(
         up.main()
     finally:
         # Reading the file puts it there.
-        os.environ.pop("REDIS_URL", None)
+        for name in "REDIS_URL", "RABBITMQ_URL":
+            os.environ.pop(name, None)
     assert supervised["embedded_redis"] is embedded

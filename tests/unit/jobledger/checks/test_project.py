@@ -211,59 +211,14 @@ def test_what_is_at_stake_is_said_if_the_project_sets_something_else(
     assert hint.startswith("Remove it, or set it to ")
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "stake"),
-    [
-        ("visibility_timeout", 5, "messages are delivered again"),
-        ("visibility_timeout", None, "messages are delivered again"),
-        ("socket_timeout", None, "a Redis that hangs also stops beat"),
-        ("max_retries", None, "beat and whoever starts a job wait"),
-    ],
-)
-def test_an_unsafe_transport_option_is_reported(
-    monkeypatch: pytest.MonkeyPatch, option: str, value: Any, stake: str
-) -> None:
-    configured(monkeypatch, CELERY_BROKER_TRANSPORT_OPTIONS={option: value})
-    name, text, hint = only()
-    named = f"CELERY_BROKER_TRANSPORT_OPTIONS[{option!r}] is {value!r}: "
-    assert (name, text.startswith(named), stake in text) == ("jobledger.W015", True, True)
-    assert hint.startswith("Remove it, or set it to ")
-
-
-def test_safe_transport_options_and_a_pool_of_processes_are_not_reported(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    options = {"visibility_timeout": 60, "socket_timeout": 3, "max_retries": 0}
-    configured(monkeypatch, CELERY_BROKER_TRANSPORT_OPTIONS=options, CELERY_WORKER_POOL="prefork")
+def test_a_pool_of_processes_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    configured(monkeypatch, CELERY_WORKER_POOL="prefork")
     assert found() == []
 
 
 def test_every_pool_that_a_worker_refuses_by_name_is_reported() -> None:
     others = set(concurrency.get_available_pool_names()) - {"prefork", "processes", "custom"}
     assert others == project._OTHER_POOLS
-
-
-@pytest.mark.parametrize(
-    ("url", "problem"), [(None, "is not set"), ("amqp://here", "is not the URL of a Redis server")]
-)
-def test_a_missing_or_unsupported_broker_is_reported(
-    monkeypatch: pytest.MonkeyPatch, url: str | None, problem: str
-) -> None:
-    configured(monkeypatch, CELERY_BROKER_URL=url)
-    name, text, hint = only()
-    assert (name, "redis://localhost:6379/0" in hint) == ("jobledger.W016", True)
-    assert text.startswith(f"CELERY_BROKER_URL {problem}")
-
-
-def test_a_brokers_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    configured(monkeypatch, CELERY_BROKER_URL="amqp://user:hunter2@here")
-    assert "hunter2" not in str(only())
-
-
-def test_a_missing_result_backend_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    configured(monkeypatch, CELERY_RESULT_BACKEND=None)
-    name, text, hint = only()
-    assert (name, "`celery call`" in text, "SILENCED" in hint) == ("jobledger.W017", True, True)
 
 
 @pytest.mark.parametrize("setting", ["TASK_TIME_LIMIT", "TASK_SOFT_TIME_LIMIT"])
@@ -277,10 +232,3 @@ def test_a_time_limit_of_all_tasks_is_reported(monkeypatch: pytest.MonkeyPatch, 
 def test_celerys_own_beat_schedule_is_not_ignored_silently(monkeypatch: pytest.MonkeyPatch) -> None:
     configured(monkeypatch, CELERY_BEAT_SCHEDULE={"nightly": {"task": "mine.nightly", "schedule": 60.0}})
     assert only()[:2] == ("jobledger.W002", "CELERY_BEAT_SCHEDULE is set, but it is ignored.")
-
-
-def test_a_setting_is_named_as_an_app_without_a_namespace_spells_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = Celery("mine", broker="redis://here", set_as_current=False)
-    configure(app)
-    monkeypatch.setattr(project, "app_or_default", lambda: app)
-    assert only()[1].startswith("result_backend is not set")

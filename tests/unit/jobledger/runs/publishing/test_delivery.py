@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from amqp.exceptions import ConnectionForced, NotFound, PreconditionFailed
 from celery import current_app
 from django_celery_beat.models import PeriodicTask
 from kombu.exceptions import OperationalError
@@ -112,6 +113,9 @@ def caused_by(cause: Exception) -> Exception:
         (ResponseError("NOPERM this user has no permissions to run the 'lpush' command"), False),
         (OutOfMemoryError("command not allowed when used memory > 'maxmemory'"), False),
         (RedisConnectionError("Connection refused"), False),
+        (NotFound("no exchange 'nope'", (60, 40), reply_code=404), True),
+        (PreconditionFailed("inequivalent arg 'x-queue-type'", (50, 10), reply_code=406), True),
+        (ConnectionForced("CONNECTION_FORCED", (10, 50), reply_code=320), False),
     ],
     ids=str,
 )

@@ -308,6 +308,7 @@ def test_the_message_of_a_job_is_the_same_as_that_of_send_task(
         task_id=str(run.pk),
         ignore_result=True,
         retry=False,
+        timeout=publisher.CONFIRM_SECONDS,
         **{**values, "headers": headers},
     )
     publisher.publish([run])

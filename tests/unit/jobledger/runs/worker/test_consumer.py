@@ -6,17 +6,19 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from celery import current_app
+from amqp.exceptions import PreconditionFailed
+from celery import Celery, current_app
 from celery.concurrency.base import BasePool
 from celery.exceptions import NotRegistered
 from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu import Exchange, Queue
 from kombu.transport import redis
 from kombu.transport.redis import QoS
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from jobledger.runs.worker import dead_letters, returned
-from jobledger.runs.worker.consumer import Consumer
+from jobledger.runs.worker.consumer import Consumer, DelayedDelivery
 from jobledger.runs.worker.kombu_internals import guarded
 from jobledger.runs.worker.pulse import message_taken, pulse
 from tests.unit.jobledger.runs.worker.builders import received
@@ -65,6 +67,7 @@ def consumer(done: list[str], calls: list[Callable[[], None]], monkeypatch: pyte
     return made
 
 
+TIMED_OUT = PreconditionFailed("delivery acknowledgement on channel 1 timed out", reply_code=406)
 TIMERS = ["maintain_pool every 0.25 s", "pulse every 2.0 s"]
 
 
@@ -90,6 +93,37 @@ def test_messages_of_a_lost_connection_are_abandoned(
     assert request.acknowledged
     assert not consumer.task_consumer.channel.do_restore
     assert done == ["on_connection_error_after_connected"]
+
+
+def test_a_channel_that_rabbitmq_closes_in_the_middle_of_work_is_opened_again(
+    consumer: Consumer, done: list[str]
+) -> None:
+    consumer.loop_args()
+    consumer.on_connection_error_after_connected(TIMED_OUT)
+    assert done[-1] == "on_connection_error_after_connected"
+    assert not consumer.task_consumer.channel.do_restore
+
+
+def test_a_worker_that_rabbitmq_does_not_let_begin_ends(consumer: Consumer, done: list[str]) -> None:
+    with pytest.raises(PreconditionFailed):
+        consumer.on_connection_error_after_connected(TIMED_OUT)
+    consumer.loop_args()
+    consumer.on_connection_error_after_connected(TIMED_OUT)
+    with pytest.raises(PreconditionFailed):
+        consumer.on_connection_error_after_connected(TIMED_OUT)
+    assert done.count("on_connection_error_after_connected") == 1
+
+
+@pytest.mark.parametrize(("kind", "is_included"), [("direct", False), ("topic", True)])
+def test_queues_for_delayed_messages_are_declared_only_where_they_can_be_used(
+    kind: str, is_included: bool
+) -> None:
+    app = Celery("mine", broker="amqp://nowhere", set_as_current=False)
+    exchange, arguments = Exchange("mine", type=kind), {"x-queue-type": "quorum"}
+    app.conf.task_queues = [Queue("mine", exchange, queue_arguments=arguments)]
+    assert DelayedDelivery in Consumer.Blueprint.default_steps
+    made = DelayedDelivery.__new__(DelayedDelivery)
+    assert made.include_if(cast("Any", SimpleNamespace(app=app))) is is_included
 
 
 # Undocumented parts of Celery and kombu that the consumer relies on: these fail if a release changes them.

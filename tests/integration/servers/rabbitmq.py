@@ -1,0 +1,103 @@
+"""A RabbitMQ server as a process of a service, with a folder and ports of its own."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kombu import Connection
+from kombu.exceptions import OperationalError
+
+from tests.integration.service import Service
+from tests.ports import free_port
+from tests.requirements import rabbitmq_or_skip
+from tests.waiting import wait_until
+
+USER, PASSWORD = "jobs", "only-for-rabbitmq"
+CONSUMER_TIMEOUT_SECONDS = 4
+"""Then it closes the channel of a worker that has not acknowledged a message; by default, in 30 minutes."""
+CONFIGURATION = f"""\
+listeners.tcp.1 = 127.0.0.1:{{port}}
+default_user = {USER}
+default_pass = {PASSWORD}
+consumer_timeout = {1000 * CONSUMER_TIMEOUT_SECONDS}
+disk_free_limit.absolute = 50MB
+log.file = false
+log.console = true
+log.console.level = warning
+"""
+# How often it looks for such workers, in milliseconds.
+ADVANCED_CONFIGURATION = "[{rabbit, [{channel_tick_interval, 500}]}].\n"
+# One scheduler that does not spin while it waits, and only the loopback for what other nodes would use.
+ERLANG = "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+
+
+@dataclass(kw_only=True)
+class RabbitMQ:
+    """The server, which can be killed and started again with its data."""
+
+    running: Service
+    folder: Path
+    port: int
+    epmd_port: int
+    distribution_port: int
+
+    @property
+    def url(self) -> str:
+        return f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}//"
+
+    def start(self) -> None:
+        """Start it, and wait until it accepts connections."""
+        self.running.start("rabbitmq", rabbitmq_or_skip(), **self._environment)
+        wait_until(self._answers, what="RabbitMQ answers")
+
+    def kill(self) -> None:
+        self.running.stop("rabbitmq", signal.SIGKILL)
+
+    def start_epmd(self) -> None:
+        """Start the name server that Erlang needs; otherwise, RabbitMQ would start one that stays."""
+        self.running.start("epmd", "epmd", "-address", "127.0.0.1", "-port", str(self.epmd_port))
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        (self.folder / "rabbitmq.conf").write_text(CONFIGURATION.format(port=self.port))
+        (self.folder / "advanced.config").write_text(ADVANCED_CONFIGURATION)
+        (self.folder / "enabled_plugins").write_text("[].\n")
+        return {
+            "HOME": str(self.folder),
+            "RABBITMQ_NODENAME": "jobs@localhost",
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_DIST_PORT": str(self.distribution_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG,
+            "ERL_EPMD_PORT": str(self.epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            # The script is replaced by the server, instead of waiting for it.
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }
+
+    def _answers(self) -> bool:
+        try:
+            with Connection(self.url, connect_timeout=5) as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0)
+                return True
+        except (OperationalError, OSError):
+            return False
+
+
+@contextmanager
+def rabbitmq(running: Service) -> Iterator[RabbitMQ]:
+    """Start it as the processes ``rabbitmq`` and ``epmd`` of the service, which uses it from then on."""
+    folder = running.folder / "rabbitmq"
+    folder.mkdir()
+    ports = {"port": free_port(), "epmd_port": free_port(), "distribution_port": free_port()}
+    made = RabbitMQ(running=running, folder=folder, **ports)
+    made.start_epmd()
+    made.start()
+    running.variables.update(RABBITMQ_URL=made.url, REDIS_URL="")
+    yield made

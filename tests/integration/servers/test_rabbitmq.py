@@ -1,0 +1,158 @@
+"""RabbitMQ as the broker, without any Redis: it dies, hangs, closes channels; no run is lost or repeated."""
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.faults.workers import QUICK, start_another, when_begun
+from tests.integration.ledger import (
+    call,
+    call_lasting,
+    enqueue,
+    let_end,
+    run_rows,
+    wait_for_end,
+    whats,
+)
+from tests.integration.processes import kill_whole
+from tests.integration.schedules.beats import newer_slot, settled, this_second
+from tests.integration.servers.rabbitmq import RabbitMQ, rabbitmq
+from tests.integration.service import Service, service
+from tests.integration.slots import (
+    SECOND,
+    Span,
+    newest_slot,
+    perfect,
+    schedule_every_second,
+    switch_everything_off,
+)
+from tests.waiting import wait_until
+
+SCHEDULES = 2
+CALLS = 6
+MAX_SECONDS_WHILE_IT_HANGS = 60
+TIMED_OUT = "delivery acknowledgement on channel"
+HEALTH = """
+import time
+from jobledger import health
+begin = time.monotonic()
+print([problem.text for problem in health.broker_problems()], time.monotonic() - begin < 5)
+"""
+TO_NO_EXCHANGE = """
+from jobledger.models import Trigger
+from jobledger.runs.dispatch import RunRequest, enqueue
+routing = {"exchange": "nowhere", "routing_key": "x"}
+lost = enqueue(RunRequest(job="allowing", options={}, trigger=Trigger.ADMIN, routing=routing))
+lost.refresh_from_db()
+print(lost.status, lost.error)
+"""
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[tuple[Service, RabbitMQ]]:
+    """A service with a beat, and no Redis."""
+    with service(**QUICK, REMOTE_CONTROL="true") as started:
+        started.stop("redis")
+        with rabbitmq(started) as server:
+            started.start_beat()
+            yield started, server
+
+
+@pytest.fixture
+def running(made: tuple[Service, RabbitMQ]) -> Service:
+    return made[0]
+
+
+@pytest.fixture
+def server(made: tuple[Service, RabbitMQ]) -> RabbitMQ:
+    """The server, even if an earlier test that failed has stopped it."""
+    if not made[0].is_running("rabbitmq"):
+        made[1].start()
+    return made[1]
+
+
+@pytest.fixture
+def worker(running: Service, server: RabbitMQ) -> str:
+    """The name of the only worker, which may be killed: the next test then gets a new one."""
+    alive = [name for name in running.processes if name.startswith("worker") and running.is_running(name)]
+    return alive[0] if alive else start_another(running)
+
+
+def test_slots_and_calls_run_once_although_everything_is_killed(
+    running: Service, server: RabbitMQ, worker: str
+) -> None:
+    schedule_every_second(running, "rabbit", count=SCHEDULES)
+    wait_until(lambda: newest_slot(running, "rabbit"), what="a run succeeds")
+    since = this_second() + SECOND
+    called = [call(running, "restarting", seconds=0.5, tenant=str(number)) for number in range(CALLS)]
+    kill_whole(running, worker)
+    server.kill()
+    running.stop("beat", signal.SIGKILL)
+    running.start_beat()
+    another = start_without_waiting(running)
+    server.start()
+    back = this_second()
+    until = wait_until(lambda: newer_slot(running, "rabbit", back + SECOND), what="runs succeed again")
+    span = Span(since=since, until=until)
+    figures = settled(running, "rabbit", span)
+    switch_everything_off(running)
+    print(figures)
+    assert figures == perfect(len(span) * SCHEDULES)
+    # They were in no ledger when everything was killed, only on RabbitMQ's disk.
+    wait_until(lambda: set(called) <= {row.pk for row in run_rows(running)}, what="all calls are received")
+    assert {wait_for_end(running, pk).status for pk in called} == {"succeeded"}
+    assert running.is_running(another)
+
+
+def start_without_waiting(running: Service) -> str:
+    """Start a worker that cannot be ready yet; returns its name."""
+    name = "worker-without-broker"
+    command = (*running.celery_command, "worker", "--loglevel", "INFO", "--hostname", f"{name}@here")
+    running.start(name, *command)
+    wait_until(lambda: "Trying again in" in running.log(name), what="the worker cannot connect")
+    return name
+
+
+def test_a_job_longer_than_the_consumer_timeout_is_executed_once(running: Service, worker: str) -> None:
+    timeouts = running.log(worker).count(TIMED_OUT)
+    pk = call_lasting(running, "lasting")
+    when_begun(running, pk)
+    wait_until(lambda: running.log(worker).count(TIMED_OUT) > timeouts, what="RabbitMQ closes the channel")
+    wait_until(lambda: running.log(worker).count(f"[{pk}] ignored"), what="the message is delivered again")
+    others = enqueue(running, "allowing", count=2, seconds=0.1)
+    assert {wait_for_end(running, other).status for other in others} == {"succeeded"}
+    with let_end(running, "lasting"):
+        row = wait_for_end(running, pk)
+    assert (row.status, whats(running, pk)) == ("succeeded", ["begin", "end", "cleanup"])
+    assert running.is_running(worker)
+
+
+def test_a_rabbitmq_that_hangs_holds_nobody_up_for_long(
+    running: Service, server: RabbitMQ, worker: str
+) -> None:
+    running.processes["rabbitmq"].send_signal(signal.SIGSTOP)
+    try:
+        begin = time.monotonic()
+        (run,) = enqueue(running, "allowing", seconds=0.1)
+        seconds = time.monotonic() - begin
+        (problems, is_quick) = running.shell(HEALTH).rsplit(maxsplit=1)
+    finally:
+        running.processes["rabbitmq"].send_signal(signal.SIGCONT)
+    assert seconds < MAX_SECONDS_WHILE_IT_HANGS
+    assert ("RabbitMQ is not available: " in problems, is_quick) == (True, "True")
+    assert wait_for_end(running, run).status == "succeeded"
+
+
+def test_a_message_that_rabbitmq_refuses_fails_its_run_and_stops_no_other(
+    running: Service, worker: str
+) -> None:
+    status, _, error = running.shell(TO_NO_EXCHANGE).strip().partition(" ")
+    assert (status, "NOT_FOUND - no exchange 'nowhere'" in error) == ("failed", True)
+    (run,) = enqueue(running, "allowing", seconds=0.1)
+    assert wait_for_end(running, run).status == "succeeded"
+
+
+def test_remote_control_reaches_the_worker(running: Service, worker: str) -> None:
+    assert f"{worker}@here: OK" in running.celery("inspect", "ping").stdout
