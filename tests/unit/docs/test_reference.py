@@ -43,6 +43,11 @@ from proj import state
 from tests.manual import ROOT, codes, rows
 
 REFERENCE = ROOT / "docs" / "reference"
+CELERYS_SETTINGS = {
+    "## Celery's settings": celery.SETTINGS,
+    "### With Redis": celery.REDIS_SETTINGS,
+    "### With RabbitMQ": celery.RABBITMQ_SETTINGS,
+}
 SETTINGS, COMMANDS = REFERENCE / "settings.md", REFERENCE / "commands.md"
 ATTRIBUTES, SCHEDULES = REFERENCE / "job-attributes.md", REFERENCE / "schedules.md"
 FILES = REFERENCE / "schedule-files.md"
@@ -118,8 +123,9 @@ def test_the_projects_defaults_are_those_of_the_service() -> None:
 
 
 def test_every_setting_of_celery_is_described_with_its_value() -> None:
-    described = rows(SETTINGS, "## Celery's settings")
-    assert {codes(name)[0]: eval(codes(value)[0]) for name, value in described} == dict(celery.SETTINGS)
+    for heading, expected in CELERYS_SETTINGS.items():
+        described = rows(SETTINGS, heading)
+        assert {codes(name)[0]: eval(codes(value)[0]) for name, value in described} == dict(expected)
 
 
 # --- Commands

@@ -38,7 +38,7 @@ def test_exactly_the_variables_that_are_read_are_described() -> None:
 def test_compose_passes_on_all_other_variables() -> None:
     compose = (BASE_DIR / "docker-compose.yml").read_text()
     own = {"STATIC_ROOT", "RESULT_BACKEND_URL", "REDIS_KEY_PREFIX", "REDIS_CA"}
-    own |= {"TRANSACTION_POOLING", "REDIS_SENTINEL_MASTER", "REDIS_SENTINEL_PASSWORD"}
+    own |= {"RABBITMQ_URL", "TRANSACTION_POOLING", "REDIS_SENTINEL_MASTER", "REDIS_SENTINEL_PASSWORD"}
     named = set(re.findall(r"^    ([A-Z_]+?)(?:_FILE)?:", compose, flags=re.MULTILINE))
     named |= set(re.findall(r"\$\{([A-Z_]+)", compose))
     assert {line.partition("=")[0] for line in LINES} - own == named
