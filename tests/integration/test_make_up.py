@@ -48,7 +48,15 @@ def temporary(clone: Path) -> Path:
 @pytest.fixture
 def shell(temporary: Path) -> dict[str, str]:
     """The environment of a second shell, without variables of the service."""
-    exported = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PORT")
+    exported = (
+        "DATABASE_URL",
+        "REDIS_URL",
+        "RABBITMQ_URL",
+        "SECRET_KEY",
+        "DJANGO_SETTINGS_MODULE",
+        "PYTHONPATH",
+        "PORT",
+    )
     kept = {name: value for name, value in os.environ.items() if name not in exported}
     return {**kept, "TMPDIR": str(temporary)}
 

@@ -19,7 +19,15 @@ KEPT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "var", ".env", ".*_cache", ".hypothesis", "tests", "*.pyc.*"
 )
 # Variables that another service on this machine, or the tests, may have exported.
-EXPORTED = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PORT")
+EXPORTED = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "RABBITMQ_URL",
+    "SECRET_KEY",
+    "DJANGO_SETTINGS_MODULE",
+    "PYTHONPATH",
+    "PORT",
+)
 STOP_SECONDS = 60
 USUAL_URL = "http://127.0.0.1:8000"
 ADOPTERS = "mysite/"

@@ -98,6 +98,11 @@ def rabbitmq(running: Service) -> Iterator[RabbitMQ]:
     ports = {"port": free_port(), "epmd_port": free_port(), "distribution_port": free_port()}
     made = RabbitMQ(running=running, folder=folder, **ports)
     made.start_epmd()
-    made.start()
-    running.variables.update(RABBITMQ_URL=made.url, REDIS_URL="")
-    yield made
+    try:
+        made.start()
+        running.variables.update(RABBITMQ_URL=made.url, REDIS_URL="")
+        yield made
+    finally:
+        # It takes its time to stop in an orderly way, and nobody needs its data.
+        if running.is_running("rabbitmq"):
+            made.kill()

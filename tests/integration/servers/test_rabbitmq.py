@@ -28,6 +28,7 @@ from tests.integration.slots import (
     schedule_every_second,
     switch_everything_off,
 )
+from tests.requirements import rabbitmq_or_skip
 from tests.waiting import wait_until
 
 SCHEDULES = 2
@@ -53,6 +54,7 @@ print(lost.status, lost.error)
 @pytest.fixture(scope="module")
 def made() -> Iterator[tuple[Service, RabbitMQ]]:
     """A service with a beat, and no Redis."""
+    rabbitmq_or_skip()
     with service(**QUICK, REMOTE_CONTROL="true") as started:
         started.stop("redis")
         with rabbitmq(started) as server:
