@@ -90,7 +90,11 @@ def test_a_value_out_of_its_bounds_is_refused(value: Any, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("{", "this is not valid JSON: "), ("[1]", "expected a JSON object"), ('{"a": NaN}', "NaN is not valid")],
+    [
+        ("{", "this is not valid JSON: "),
+        ("[1]", "expected a JSON object"),
+        ('{"a": NaN}', "NaN is not valid"),
+    ],
 )
 def test_options_are_an_object(text: str, problem: str) -> None:
     assert json_text.parse_options('{"days": 7}') == {"days": 7}
