@@ -143,7 +143,7 @@ class BringingBack:
 
     @cached_property
     def _former_records(self) -> FormerRecords:
-        return FormerRecords(self.schedule_id, self.name)
+        return FormerRecords(self.schedule_id)
 
     @property
     def _all_rules(self) -> Mapping[str, Document]:

@@ -8,11 +8,21 @@ from django.test import Client
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import clock
-from jobledger.models import Alert, Backfill, BackfillSlot, Run, Trigger
+from jobledger.admin.schedules.versions import importing
+from jobledger.models import Alert, Backfill, BackfillSlot, Run, Status, Trigger
+from jobledger.schedules import slot_runs
 from jobledger.schedules.backfills import backfilling
+from jobledger.schedules.backfills.past_slots import Decision, past_slots
+from jobledger.schedules.documents.files import JSON, file_text, read
 from tests.unit.jobledger.admin.schedules.edit_forms import page_url
 from tests.unit.jobledger.admin.schedules.schedules import act
-from tests.unit.jobledger.admin.schedules.versions.versions import bring_back, deleted, version_url
+from tests.unit.jobledger.admin.schedules.versions.versions import (
+    bring_back,
+    deleted,
+    edited,
+    newest_entry,
+    version_url,
+)
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
 pytestmark = pytest.mark.django_db
@@ -83,3 +93,75 @@ def test_its_backfills_and_alerts_are_its_own_again_and_the_rest_of_one_is_said_
     alert.refresh_from_db()
     assert (backfill.schedule_id, alert.schedule_id) == (schedule.pk, schedule.pk)
     assert backfill.ended_at is not None
+
+
+def test_a_schedule_that_was_renamed_gets_back_what_it_has_left_behind_under_each_name(
+    admin_client: Client,
+) -> None:
+    schedule = hourly("mine")
+    own = slot_run(schedule, NOON, Trigger.SCHEDULE, id=slot_runs.run_id(schedule.pk, NOON))
+    later = NOON + timedelta(hours=1)
+    others = [slot_run(schedule, later, trigger) for trigger in (Trigger.CHAIN, Trigger.BACKFILL)]
+    backfill = backfill_of(schedule)
+    alert = Alert.objects.create(kind="failed", job="probe", schedule=schedule, schedule_name="mine")
+    edited(admin_client, schedule, name="renamed")
+    edited(admin_client, schedule, name="last")
+    late = slot_run(schedule, NOON, Trigger.BACKFILL, schedule_name="last")
+    bring_back(admin_client, deleted(admin_client, schedule), "before")
+    assert owners(own, *others, late) == [schedule.pk] * 4
+    backfill.refresh_from_db()
+    alert.refresh_from_db()
+    assert (backfill.schedule_id, alert.schedule_id) == (schedule.pk, schedule.pk)
+
+
+def test_what_another_schedule_has_recorded_under_a_former_name_is_not_its_own(admin_client: Client) -> None:
+    schedule = hourly("mine")
+    edited(admin_client, schedule, name="renamed")
+    other = hourly("mine")
+    of_other = [slot_run(other, NOON, Trigger.BACKFILL), slot_run(other, NOON, Trigger.SCHEDULE)]
+    deleted(admin_client, other)
+    bring_back(admin_client, deleted(admin_client, schedule), "before")
+    assert owners(*of_other) == [None, None]
+
+
+def test_the_name_before_it_was_another_schedules_is_not_searched_for(admin_client: Client) -> None:
+    other = hourly("mine")
+    of_other = slot_run(other, NOON, Trigger.BACKFILL)
+    edited(admin_client, other, name="others")
+    schedule = hourly("mine")
+    deleted(admin_client, other)
+    bring_back(admin_client, deleted(admin_client, schedule), "before")
+    assert owners(of_other) == [None]
+
+
+def test_slots_stay_succeeded_though_it_was_renamed_outside_the_admin(admin_client: Client) -> None:
+    schedule = hourly("mine")
+    slot_run(
+        schedule, NOON, Trigger.SCHEDULE, id=slot_runs.run_id(schedule.pk, NOON), status=Status.SUCCEEDED
+    )
+    PeriodicTask.objects.filter(pk=schedule.pk).update(name="renamed")
+    bring_back(admin_client, deleted(admin_client, schedule), "before")
+    later = NOON + timedelta(hours=1)
+    (slot,) = past_slots(PeriodicTask.objects.get(pk=schedule.pk), NOON, later, now=clock.now()).slots
+    assert slot.decision is Decision.SUCCEEDED
+
+
+def test_an_import_that_deletes_a_renamed_schedule_takes_nothing_from_it(admin_client: Client) -> None:
+    schedule = hourly("mine")
+    run = slot_run(schedule, NOON, Trigger.BACKFILL)
+    edited(admin_client, schedule, name="renamed")
+    importing.import_schedules(read(file_text({}, JSON), JSON), user="operator", prune=True)
+    assert owners(run) == [None]
+    bring_back(admin_client, newest_entry(), "before")
+    assert owners(run) == [schedule.pk]
+
+
+def test_a_version_with_a_former_name_gets_back_the_same(admin_client: Client) -> None:
+    schedule = hourly("mine")
+    run = slot_run(schedule, NOON, Trigger.BACKFILL, schedule_name="renamed")
+    renamed = edited(admin_client, schedule, name="renamed")
+    Run.objects.filter(pk=run.pk).update(queued_at=clock.now())
+    deleted(admin_client, schedule)
+    bring_back(admin_client, renamed, "before")
+    assert PeriodicTask.objects.get().name == "mine"
+    assert owners(run) == [schedule.pk]
