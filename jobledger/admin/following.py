@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import OuterRef, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -162,6 +163,7 @@ def unsubscribe_view(request: HttpRequest, site: AdminSite) -> HttpResponse:
 
 
 @require_POST
+@transaction.atomic
 def add_view(request: HttpRequest, site: AdminSite) -> HttpResponse:
     topic = _topic(request, request.POST)
     kind = _kind(request.POST.get("kind", ""))
@@ -178,6 +180,7 @@ def add_view(request: HttpRequest, site: AdminSite) -> HttpResponse:
 
 
 @require_POST
+@transaction.atomic
 def renew_view(request: HttpRequest, site: AdminSite) -> HttpResponse:
     feed = _own_feed(request)
     addresses.renew(feed)
@@ -187,6 +190,7 @@ def renew_view(request: HttpRequest, site: AdminSite) -> HttpResponse:
 
 
 @require_POST
+@transaction.atomic
 def revoke_view(request: HttpRequest, site: AdminSite) -> HttpResponse:
     feed = _own_feed(request)
     audit_log.log_action(request.user, [feed], "Revoked its address.")
@@ -223,6 +227,7 @@ class SubscriptionAdmin(Listed):
     def delete_model(self, request: HttpRequest, obj: Subscription) -> None:
         self.delete_queryset(request, [obj])
 
+    @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         """Ends them as their users would."""
         found = list(queryset)
@@ -246,6 +251,7 @@ class FeedAdmin(Listed):
         audit_log.log_action(request.user, [obj], "Revoked its address.")
         super().delete_model(request, obj)
 
+    @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         audit_log.log_action(request.user, list(queryset), "Revoked its address.")
         super().delete_queryset(request, queryset)

@@ -83,10 +83,9 @@ def _denied(request: HttpRequest, error: Any) -> HttpResponse:
 
 @api.exception_handler(RequestDataTooBig)
 def _too_big(request: HttpRequest, error: Any) -> HttpResponse:
-    detail = "The request is longer than this server accepts (DATA_UPLOAD_MAX_MEMORY_SIZE)."
-    return problems.response(request, ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail))
+    return problems.response(request, problems.too_long())
 
 
 @api.exception_handler(UnreadablePostError)
 def _unreadable(request: HttpRequest, error: Any) -> HttpResponse:
-    return problems.response(request, ProblemError(HTTPStatus.BAD_REQUEST, "The request is incomplete."))
+    return problems.response(request, problems.incomplete())

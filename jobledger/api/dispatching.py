@@ -1,7 +1,10 @@
 """Answers the requests of the API: limits by address, the endpoint, and problems instead of error pages."""
 
 from http import HTTPStatus
+from typing import Any
 
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIRequest
 from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLResolver
@@ -17,6 +20,7 @@ from jobledger.api.problems import ProblemError
 from jobledger.escapes import line_logger
 from jobledger.jobs.secrets import MASK
 from jobledger.outages import is_outage
+from jobledger.runs.execution.django_internals import set_body
 
 RETRY_AFTER_SECONDS = 10
 NOTHING_HERE = "There is nothing at this address; openapi.json lists what there is."
@@ -31,6 +35,7 @@ def respond(request: HttpRequest, path: str) -> HttpResponse:
     _hide_token(request, path)
     try:
         limits.check_address(request)
+        _read_chunked_body(request)
         return _answer(request, path)
     except ProblemError as error:
         return problems.response(request, error)
@@ -48,6 +53,26 @@ def _hide_token(request: HttpRequest, path: str) -> None:
     if is_start and token and not before:
         request.path = request.path.removesuffix(token) + MASK
         request.path_info = request.path_info.removesuffix(token) + MASK
+
+
+def _read_chunked_body(request: HttpRequest) -> None:
+    """A body without Content-Length, which Django would take for none.
+
+    Raises ProblemError if it is incomplete, too long, or the server does not say where it ends.
+    """
+    if not isinstance(request, WSGIRequest) or "Transfer-Encoding" not in request.headers:
+        return
+    if not request.META.get("wsgi.input_terminated"):
+        detail = "This server reads no body without a Content-Length; send it with that header."
+        raise ProblemError(HTTPStatus.LENGTH_REQUIRED, detail)
+    limit: Any = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    try:
+        body = request.META["wsgi.input"].read(*([] if limit is None else [limit + 1]))
+    except OSError as error:
+        raise problems.incomplete() from error
+    if limit is not None and len(body) > limit:
+        raise problems.too_long()
+    set_body(request, body)
 
 
 def _answer(request: HttpRequest, path: str) -> HttpResponse:

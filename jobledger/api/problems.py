@@ -53,6 +53,15 @@ def not_allowed(request: HttpRequest, allowed: str) -> ProblemError:
     return ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
 
 
+def too_long() -> ProblemError:
+    detail = "The request is longer than this server accepts (DATA_UPLOAD_MAX_MEMORY_SIZE)."
+    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+
+
+def incomplete() -> ProblemError:
+    return ProblemError(HTTPStatus.BAD_REQUEST, "The request is incomplete.")
+
+
 def invalid(errors: Sequence[Mapping[str, Any]]) -> ProblemError:
     """For errors as pydantic describes them."""
     found = [{"location": _location(each["loc"]), "detail": _detail(each)} for each in errors]
@@ -69,7 +78,7 @@ def _location(path: Sequence[Any]) -> str:
 
 def _detail(error: Mapping[str, Any]) -> str:
     # The input may be long, or a secret.
-    text = str(error["msg"])
+    text = str(error["msg"]).removeprefix("Value error, ")
     if error.get("type") == "extra_forbidden":
         return "There is no such field here."
     return text

@@ -1,11 +1,11 @@
 """What the API accepts and returns, as its OpenAPI document describes it."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import Pause, Scope, Status, Trigger
@@ -23,6 +23,16 @@ _JSON_TYPES: dict[Kind, dict[str, Any]] = {
     Kind.LIST: {"type": "array"},
     Kind.NAMES: {"type": "array", "items": {"type": "string"}},
 }
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("It contains a NUL character; leave it out.")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+"""What any database can store."""
 
 
 class Request(Schema):
@@ -177,7 +187,7 @@ class Start(Request):
 
 
 class Cancel(Request):
-    reason: str = Field(default="", max_length=MAX_COMMENT_LENGTH, description="Recorded with the run.")
+    reason: Text = Field(default="", max_length=MAX_COMMENT_LENGTH, description="Recorded with the run.")
 
 
 class Cancelled(Schema):
@@ -190,7 +200,7 @@ class PauseTerms(Request):
 
     duration: str | None = Field(default=None, description="Such as 90s, 1h30m or 2d.")
     until: datetime | None = Field(default=None, description="Instead of a duration.")
-    reason: str = Field(default="", max_length=Pause._meta.get_field("reason").max_length)
+    reason: Text = Field(default="", max_length=Pause._meta.get_field("reason").max_length)
     on_resume: PausedSlots | None = Field(
         default=None, description="What becomes of the runs that were due: none or one of them runs."
     )
@@ -239,7 +249,7 @@ class Schedules(Schema):
 class ScheduleIn(Schema):
     """A schedule as in an exported file. What is left out has its default."""
 
-    name: str = Field(max_length=200)
+    name: Text = Field(min_length=1, max_length=200)
 
     model_config = ConfigDict(
         extra="allow",

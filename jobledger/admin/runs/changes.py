@@ -49,6 +49,7 @@ def start_job(
     return run
 
 
+@transaction.atomic
 def cancel_run(user: User, run: Run, *, trigger: Trigger = Trigger.ADMIN, comment: str = "") -> bool:
     """Request cancellation; returns False if the run has ended or is already being cancelled."""
     # Without a comment, the reason has none.

@@ -31,9 +31,6 @@ from jobledger.schedules.documents.keys import Document
 
 def document_in(request: HttpRequest, body: schemas.ScheduleIn) -> tuple[str, Document]:
     """The name and the document of a request."""
-    if "\0" in body.name:
-        detail = "The name contains a NUL character; leave it out."
-        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
     # django-ninja hands over only the fields that a schema names.
     content = json_text.parse(request.body.decode())
     return body.name, {key: value for key, value in content.items() if key != "name"}

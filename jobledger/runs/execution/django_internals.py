@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.management.base import OutputWrapper
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
+from django.http import HttpRequest
 
 _settings: Any = settings
 
@@ -25,6 +26,12 @@ def wrapped_stream(stream: Any) -> Any:
 def set_return_value(result: Any, value: Any) -> None:
     """Of a result of Django's tasks, which is frozen, and whose constructor does not take it."""
     object.__setattr__(result, "_return_value", value)
+
+
+def set_body(request: HttpRequest, body: bytes) -> None:
+    """What ``request.body`` returns from now on."""
+    # Django takes a request without Content-Length for one without a body; there is no way to tell it more.
+    request._body = body  # noqa: SLF001 - no public attribute
 
 
 def is_prefetched(instance: Model, name: str) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import DataError
 from django.test import Client
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
@@ -228,6 +229,22 @@ def test_without_the_package_the_page_says_what_calendars_need(
 
 
 @on
+@on
+@pytest.mark.parametrize("url", [ADD, RENEW, REVOKE])
+def test_without_its_entry_in_the_audit_log_no_address_changes(
+    url: str, client: Client, ann: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise DataError("not a text")
+
+    feed = feed_of(ann)
+    before = list(Feed.objects.values())
+    monkeypatch.setattr("jobledger.admin.audit_log.log_action", fail)
+    with pytest.raises(DataError):
+        client.post(url, {"feed": feed.pk, "kind": FeedKind.CALENDAR})
+    assert list(Feed.objects.values()) == before
+
+
 def test_administrators_see_and_revoke_all_feeds_without_their_addresses(admin_client: Client) -> None:
     feed = feed_of(user())
     secret = re.split(r"[/.]", path_of(feed))[2]

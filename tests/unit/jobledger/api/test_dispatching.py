@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -36,6 +37,41 @@ def test_a_nul_is_a_problem() -> None:
 def test_too_much_is_a_problem(settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
     problem_of(ApiClient().send("post", "jobs/hello/runs", {"options": {"x": "y" * 100}}), 413)
+
+
+def send_chunked(client: ApiClient, body: bytes, **environ: Any) -> Any:
+    """As a server hands over a body without Content-Length: the input ends where the body ends."""
+    return client.client.generic(
+        "POST",
+        "/api/v1/jobs/cleanup_tokens/runs",
+        headers={"Authorization": f"Bearer {client.text}", "Transfer-Encoding": "chunked"},
+        **{"wsgi.input": BytesIO(body), "wsgi.input_terminated": True, **environ},
+    )
+
+
+def test_a_body_without_a_length_is_read() -> None:
+    response = send_chunked(ApiClient(), b'{"options": {"days": 7}}')
+    assert (response.status_code, response.json()["options"]) == (201, {"days": 7})
+
+
+def test_a_body_without_a_length_is_refused_by_a_server_that_cannot_read_it() -> None:
+    response = send_chunked(ApiClient(), b"{}", **{"wsgi.input_terminated": False})
+    assert "Content-Length" in problem_of(response, 411)["detail"]
+    assert not Run.objects.exists()
+
+
+def test_a_body_without_a_length_can_be_too_long(settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
+    assert send_chunked(ApiClient(), b" " * 98 + b"{}").status_code == 201
+    problem_of(send_chunked(ApiClient(), b" " * 99 + b"{}"), 413)
+
+
+def test_a_body_without_a_length_can_be_incomplete() -> None:
+    class Broken(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError("no more data")
+
+    problem_of(send_chunked(ApiClient(), b"", **{"wsgi.input": Broken()}), 400)
 
 
 def test_a_session_starts_nothing() -> None:

@@ -133,8 +133,9 @@ def test_all_schedules_of_a_job_are_paused_and_resumed() -> None:
         ({"duration": "0s"}, "body.duration"),
         ({"until": "2001-01-01T00:00:00Z"}, "body.until"),
         ({"until": "2099-01-01T00:00:00Z", "duration": "2h"}, "body.until"),
+        ({"reason": "a\0b"}, "body.reason"),
     ],
 )
-def test_the_end_of_a_pause_is_validated(terms: dict[str, str], location: str) -> None:
+def test_the_terms_of_a_pause_are_validated(terms: dict[str, str], location: str) -> None:
     problem = problem_of(ApiClient().send("post", "service/pause", terms), 422)
     assert [each["location"] for each in problem["errors"]] == [location]

@@ -132,6 +132,16 @@ def test_a_cancelled_run_says_who_did_it_and_why() -> None:
     assert (entry.text, entry.token) == ("Cancelled: wrong day", "ci")
 
 
+def test_a_reason_that_a_database_cannot_store_cancels_nothing() -> None:
+    run = create_run(status=Status.QUEUED)
+    problem = problem_of(ApiClient().send("post", f"runs/{run.pk}/cancel", {"reason": "a\0b"}), 422)
+    assert problem["errors"] == [
+        {"location": "body.reason", "detail": "It contains a NUL character; leave it out."}
+    ]
+    run.refresh_from_db()
+    assert run.status == Status.QUEUED
+
+
 def test_a_run_that_is_over_cannot_be_cancelled() -> None:
     run = create_run(status=Status.SUCCEEDED)
     assert "already over" in problem_of(ApiClient().send("post", f"runs/{run.pk}/cancel", {}), 409)["detail"]

@@ -75,8 +75,10 @@ def test_the_detail_is_one_sentence() -> None:
     assert detail == "The schedule is not valid: body.after: There is no schedule “no such schedule”."
 
 
-def test_a_name_with_a_nul_is_not_valid() -> None:
-    problem_of(ApiClient().send("post", "schedules", {**NIGHTLY, "name": "a\0b"}), 422)
+@pytest.mark.parametrize("name", ["", "a\0b"])
+def test_what_is_wrong_with_a_name_is_named(name: str) -> None:
+    problem = problem_of(ApiClient().send("post", "schedules", {**NIGHTLY, "name": name}), 422)
+    assert [each["location"] for each in problem["errors"]] == ["body.name"]
 
 
 def test_a_changed_schedule_becomes_what_was_sent() -> None:

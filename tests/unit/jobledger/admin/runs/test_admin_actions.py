@@ -3,6 +3,7 @@
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
+from django.db import DataError
 from django.test import Client
 from django.urls import reverse
 
@@ -30,6 +31,20 @@ def test_a_cancellation_is_logged_once(user: User) -> None:
     assert not changes.cancel_run(user, run)
     run.refresh_from_db()
     assert (reasons.cancelled_by(run), entries(run)) == ("anna", ["Cancelled."])
+
+
+def test_without_its_entry_in_the_audit_log_nothing_is_cancelled(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise DataError("not a text")
+
+    monkeypatch.setattr("jobledger.admin.audit_log.log_action", fail)
+    run = create_run(status=Status.QUEUED)
+    with pytest.raises(DataError):
+        changes.cancel_run(user, run)
+    run.refresh_from_db()
+    assert run.status == Status.QUEUED
 
 
 def test_a_runs_history_says_who_cancelled_it(user: User, admin_client: Client) -> None:
