@@ -64,7 +64,11 @@ def _trace(run: Run) -> dict[str, Any]:
     found = context.of(run.trace_context)
     if not found:
         return {}
-    ids = {"trace_id": context.trace_id_of(found), "span_id": context.span_id_of(found)}
+    # If nobody has called the run, the context is that of its first attempt; the failure is the last one's.
+    span = context.span_id_of(found)
+    if span == context.span_id_of_attempt(run.pk, 1):
+        span = context.span_id_of_attempt(run.pk, run.attempt)
+    ids = {"trace_id": context.trace_id_of(found), "span_id": span}
     return {"trace": {**ids, "op": "job", "status": "internal_error"}}
 
 

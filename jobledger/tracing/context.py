@@ -5,6 +5,7 @@ The caller is whoever has an active span in this thread, has sent the request th
 this needs no OpenTelemetry: a context also crosses processes that do not have it.
 """
 
+import hashlib
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from typing import Any
+from uuid import UUID
 
 from celery.signals import before_task_publish
 
@@ -69,6 +71,11 @@ def trace_id_of(context: TraceContext) -> str:
 def span_id_of(context: TraceContext) -> str:
     """The id of the span that the context is of; empty without one."""
     return context[TRACEPARENT].split("-")[2] if context else ""
+
+
+def span_id_of_attempt(run_id: UUID, attempt: int) -> str:
+    """The id of the attempt's own span, which does not depend on who makes it: see ``spans``."""
+    return hashlib.blake2b(f"{run_id.hex}:{attempt}".encode(), digest_size=8).hexdigest()
 
 
 def as_opentelemetry(context: TraceContext) -> Any:

@@ -3,9 +3,13 @@
 If the process of an attempt dies, its span dies with it. Whoever then records the end also makes a span for
 the attempt, with its times. So there is one span for each attempt whose end is on record, and none for the
 others.
+
+Both spans have the same id, which follows from the run and the attempt. So what the job has exported before
+it died, and later attempts, are below a span that is exported.
 """
 
 import _thread
+import copy
 import os
 import sys
 import time
@@ -135,14 +139,45 @@ def _start(tracer: Any, run: Run, started_at: datetime | None) -> Any:
     is_inside = not started_at and bool(context.active())
     caller = run.trace_context if started_at else context.current() or run.trace_context
     is_consumer = not is_inside and run.trigger in _BY_MESSAGE
-    kind = _tracing().SpanKind
-    return tracer.start_span(
+    kind, own_id = _tracing().SpanKind, context.span_id_of_attempt(run.pk, run.attempt)
+    # Nobody has called it from a trace: the context is what the span that is lost has begun the trace with.
+    is_root = not is_inside and context.span_id_of(caller) == own_id
+    with_ids = _with_ids(tracer, own_id, context.trace_id_of(caller) if is_root else "")
+    return with_ids.start_span(
         f"run {run.job}",
-        context=None if is_inside else context.as_opentelemetry(caller),
+        context=None if is_inside else context.as_opentelemetry({} if is_root else caller),
         kind=kind.CONSUMER if is_consumer else kind.INTERNAL,
         attributes=_attributes(run),
         start_time=_nanoseconds(started_at) if started_at else None,
     )
+
+
+def _with_ids(tracer: Any, span_id: str, trace_id: str) -> Any:
+    """A tracer that gives a span this id and, if it begins a trace that has an id, the trace this one.
+
+    That is a capability of OpenTelemetry's SDK. Tracers of others are returned as they are.
+    """
+    if (generator := getattr(tracer, "id_generator", None)) is None:
+        return tracer
+    tracer = copy.copy(tracer)
+    tracer.id_generator = _ChosenIds(generator, span_id, trace_id)
+    return tracer
+
+
+class _ChosenIds:
+    """Generates the ids of one span; in everything else, it is like the project's generator."""
+
+    def __init__(self, generator: Any, span_id: str, trace_id: str) -> None:
+        self._generator, self._span_id, self._trace_id = generator, span_id, trace_id
+
+    def generate_span_id(self) -> int:
+        return int(self._span_id, 16)
+
+    def generate_trace_id(self) -> int:
+        return int(self._trace_id, 16) if self._trace_id else int(self._generator.generate_trace_id())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._generator, name)
 
 
 def _attributes(run: Run) -> Mapping[str, str | int]:

@@ -21,9 +21,10 @@ from jobledger.runs.execution import runner
 from jobledger.runs.lease import rescue
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 from jobledger.sentry import doubles, events, reports, sending
+from jobledger.tracing import context
 from tests.ports import free_port
 from tests.unit.builders import override
-from tests.unit.jobledger.alerts.builders import CANCELLED, LOST, TIMED_OUT, end, fail, running
+from tests.unit.jobledger.alerts.builders import CANCELLED, CRASH, LOST, TIMED_OUT, end, fail, running
 from tests.unit.jobledger.sentry.receiver import Sentry, sentry_server
 
 pytestmark = pytest.mark.django_db
@@ -57,6 +58,16 @@ def test_a_failed_run_is_one_event_with_its_facts(sentry: Sentry) -> None:
     assert (event["release"], event["environment"], event["level"]) == ("1.2", "staging", "error")
     assert event["contexts"]["trace"]["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
     assert sentry.keys[0].startswith("/api/7/envelope/ Sentry sentry_key=key")
+
+
+def test_an_event_names_the_span_of_the_attempt_that_has_failed(sentry: Sentry) -> None:
+    run = running(attempt=9, job="restarting")
+    first, last = (context.span_id_of_attempt(run.pk, number) for number in (1, 9))
+    run.trace_context = {"traceparent": f"00-0af7651916cd43dd8448eb211c80319c-{first}-01"}
+    run.save()
+    attempts.end(run, CRASH)
+    send_all()
+    assert sentry.events[0]["contexts"]["trace"]["span_id"] == last
 
 
 def test_an_event_has_the_stack_of_the_error_and_of_its_causes(sentry: Sentry) -> None:

@@ -3,6 +3,7 @@
 import os
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -183,6 +184,52 @@ def test_a_run_whose_process_died_is_a_span_with_its_times(
     assert run.started_at is not None
     assert abs(span.start_time / 1e9 - run.started_at.timestamp()) < 0.001
     assert timedelta(seconds=(span.end_time - span.start_time) / 1e9) >= timedelta(seconds=4)
+
+
+def die(run: Run) -> dict[str, str]:
+    """Begin an attempt whose span dies with its process, and rescue the run; returns what its job saw."""
+    with spans.of_attempt(run):
+        seen = context.active()
+    spans.forget(run)
+    assert attempts.end(Run.objects.get(pk=run.pk), LOST)
+    return seen
+
+
+@pytest.mark.parametrize("caller", [{}, CALLER], ids=["nobody", "a caller"])
+def test_the_span_of_a_lost_run_is_the_one_that_its_job_has_seen(
+    exported: InMemorySpanExporter, caller: dict[str, str]
+) -> None:
+    seen = die(running(trace_context=caller))
+    span = only(exported)
+    assert span.context is not None
+    assert f"{span.context.trace_id:032x}" == context.trace_id_of(seen)
+    assert f"{span.context.span_id:016x}" == context.span_id_of(seen)
+    assert parent_of(span) == ((TRACE, SPAN) if caller else None)
+
+
+def test_all_attempts_of_a_run_whose_process_dies_are_below_the_first(exported: InMemorySpanExporter) -> None:
+    run = running(job="restarting")
+    die(run)
+    Run.objects.update(status=Status.RUNNING, started_at=timezone.now())
+    die(Run.objects.get())
+    first, second = exported.get_finished_spans()
+    assert first.context is not None
+    assert parent_of(first) is None
+    assert parent_of(second) == (f"{first.context.trace_id:032x}", f"{first.context.span_id:016x}")
+    assert context.span_id_of_attempt(run.pk, 2) == f"{second.get_span_context().span_id:016x}"
+
+
+def test_a_tracer_that_is_not_the_sdks_chooses_the_ids_itself(
+    exported: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracer = trace.get_tracer("other")
+    other = SimpleNamespace(start_span=tracer.start_span)
+    monkeypatch.setattr(trace, "get_tracer", lambda *args: other)
+    run = run_probe()
+    span = only(exported)
+    assert span.context is not None
+    assert f"{span.context.span_id:016x}" == context.span_id_of(run.trace_context)
+    assert f"{span.context.span_id:016x}" != context.span_id_of_attempt(run.pk, 1)
 
 
 def test_a_run_that_was_rescued_meanwhile_is_one_span(
