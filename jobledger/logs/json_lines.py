@@ -91,7 +91,7 @@ def _masked(name: str, value: Any, run: LoggedRun | None, depth: int = 0) -> Any
         case list() | tuple() | set() | frozenset() if depth < MAX_DEPTH:
             return [_masked("", each, run, depth + 1) for each in value]
         case datetime():
-            return value.isoformat()
+            return _rfc3339(value.astimezone(UTC)) if value.tzinfo else value.isoformat()
         case _:
             return masked(str(value), run)
 

@@ -47,9 +47,15 @@ class _WithoutEnds(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         # Imported here, because a command, which has no worker, does not need it.
         from celery.app.trace import LOG_FAILURE, LOG_SUCCESS
+        from celery.app.trace import log_policy_ignore as ignored
 
-        is_usual = record.levelno == logging.INFO and record.msg in (LOG_SUCCESS, LOG_FAILURE)
-        return not (is_usual and is_of_last_run(record))
+        if record.levelno != logging.INFO:
+            return True
+        data: Any = vars(record).get("data") or {}
+        # Of an attempt that is followed by another one, or of a message that starts nothing.
+        if record.msg == ignored.format and data.get("description") == ignored.description:
+            return registry.of_task(str(data.get("name"))) is None
+        return not (record.msg in (LOG_SUCCESS, LOG_FAILURE) and is_of_last_run(record))
 
 
 class _WithoutArrivals(logging.Filter):

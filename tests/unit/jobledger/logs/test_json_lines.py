@@ -67,7 +67,7 @@ def test_what_the_caller_adds_is_a_field_unless_the_name_is_taken() -> None:
         (math.inf, "inf"),
         (uuid.UUID(int=1), str(uuid.UUID(int=1))),
         ({"a": {1}, 2: (3, None)}, {"a": [1], "2": [3, None]}),
-        (datetime(2026, 3, 1, tzinfo=UTC), "2026-03-01T00:00:00+00:00"),
+        (datetime(2026, 3, 1, tzinfo=UTC), "2026-03-01T00:00:00.000Z"),
         (b"raw", "b'raw'"),
         (True, True),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from celery.app.log import TaskFormatter
-from celery.app.trace import LOG_FAILURE, LOG_RECEIVED, LOG_SUCCESS
+from celery.app.trace import LOG_FAILURE, LOG_IGNORED, LOG_RECEIVED, LOG_SUCCESS
 from celery.signals import after_setup_logger, after_setup_task_logger
 from celery.utils.dispatch import Signal
 from celery.utils.log import ColorFormatter
@@ -96,6 +96,13 @@ def test_the_services_line_about_an_end_replaces_celerys() -> None:
     running.note(RUN)
     assert [_passes(*each, data) for each in (success, failure, unexpected)] == [False, False, True]
     assert _passes(*success, {**data, "id": "another"})
+
+
+def test_celery_does_not_say_that_a_job_is_ignored_that_is_tried_again_or_starts_nothing() -> None:
+    data = {"id": RUN.run_id, "name": "probes.probe", "description": "ignored"}
+    of_others = {**data, "name": "shop.tasks.resize"}, {**data, "description": "completed before"}
+    assert not _passes(logging.INFO, LOG_IGNORED, data)
+    assert all(_passes(logging.INFO, LOG_IGNORED, each) for each in of_others)
 
 
 def test_the_arrival_of_a_jobs_message_is_logged_for_debugging_only() -> None:
