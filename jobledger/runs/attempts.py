@@ -194,6 +194,8 @@ def _owned(run: Run) -> QuerySet[Run]:
 
 def _finish(running: QuerySet[Run], run: Run, outcome: Outcome) -> bool:
     now = clock.now()
+    # The trace and the log say the same as the row.
+    outcome = replace(outcome, ended_at=outcome.ended_at or now)
     finished = running.update(**_final_columns(outcome, now))
     if finished:
         recording.run_ended(run, outcome.status, now)
@@ -250,12 +252,14 @@ def _queue_again(
         cpu_seconds=None,
     )
     if ended:
+        ended_at = outcome.ended_at or clock.now()
+        outcome = replace(outcome, ended_at=ended_at)
         RunAttempt.objects.create(
             run=run,
             attempt=run.attempt,
             status=outcome.status,
             started_at=run.started_at,
-            finished_at=clock.now(),
+            finished_at=ended_at,
             worker=run.worker,
             exit_code=outcome.exit_code,
             error=readable(outcome.error),

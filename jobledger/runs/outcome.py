@@ -10,7 +10,7 @@ from django.core.management import CommandError
 
 from jobledger.jobs import options
 from jobledger.jobs.registry import UnknownJobError
-from jobledger.models import NO_REASON, Reason, Status, Why
+from jobledger.models import NO_REASON, Reason, Run, Status, Why
 from jobledger.runs.execution.resources import Usage
 from jobledger.runs.lease.interrupts import JobInterrupt
 
@@ -58,6 +58,12 @@ class Outcome:
     cause: BaseException | None = None
     is_worth_retrying: bool | None = None
     """Of an outcome from another process, which has decided it. None: it follows from ``cause``."""
+
+    def of_run(self, run: Run) -> Run:
+        """The run as it ends with this outcome, which its row may not say yet: for sentences about it."""
+        known = {"job": run.job, "options": run.options, "args": run.args, "trigger": run.trigger}
+        ended = {name: getattr(self, name) for name in ("status", "exit_code", "exit_signal", "error")}
+        return Run(pk=run.pk, attempt=run.attempt, **known, **ended, **self.why.columns)
 
     @property
     def resource_columns(self) -> dict[str, Any]:

@@ -6,7 +6,6 @@ finished run did not succeed. Runs without a reason, or with an unknown one, sti
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from jobledger.formats import duration, exact, took
 from jobledger.jobs import secrets
@@ -29,6 +28,8 @@ from jobledger.runs.phrases import (
 __all__ = [
     "Sentence",
     "cancelled_by",
+    "error_message",
+    "error_type",
     "explained",
     "explanation",
     "planned",
@@ -85,13 +86,20 @@ def explanation(row: Run | RunAttempt) -> str:
     return f"{phrase[0].upper()}{phrase[1:]}.{killed(facts)}" if phrase else ""
 
 
-def explained(status: Status, why: Why, *, of: Run | None = None, **columns: Any) -> str:
-    """The explanation of a run that ends with this status and reason.
+def explained(status: Status, why: Why) -> str:
+    """The explanation of a run that ends with this status and reason."""
+    return explanation(Run(status=status, **why.columns))
 
-    ``of`` is the run, whose row does not say so yet, and whose secrets are masked in the error.
-    """
-    given = {"job": of.job, "options": of.options, "args": of.args, "trigger": of.trigger} if of else {}
-    return explanation(Run(**given, **columns, status=status, **why.columns))
+
+def error_type(run: Run) -> str:
+    """The failure's name for programs that group errors: the exception's class, or such as TimeLimit."""
+    named = run.reason_details.get("type")
+    return str(named or (run.reason or Status(run.status)).title().replace("_", ""))
+
+
+def error_message(run: Run) -> str:
+    """The explanation of a failure, without the name of the exception's class before it."""
+    return explanation(run).removeprefix(f"{error_type(run)}: ")
 
 
 def without_secrets(row: Run | RunAttempt, text: str) -> str:

@@ -14,6 +14,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from jobledger.escapes import line_logger
+from jobledger.formats import exact
 from jobledger.logs.formatters import is_json
 from jobledger.logs.running import ATTRIBUTE, LoggedRun
 from jobledger.logs.service import COMMAND, service
@@ -55,37 +56,30 @@ def ended(run: Run, outcome: Outcome, *, again_at: datetime | None = None) -> No
     """To be called once that is recorded. The next attempt, if any, is not before ``again_at``."""
     ended_at = outcome.ended_at or timezone.now()
     took = max((ended_at - run.started_at).total_seconds(), 0.0) if run.started_at else None
-    why = "" if outcome.status is Status.SUCCEEDED else _why(run, outcome)
     facts = {
         "status": str(outcome.status),
         "duration_seconds": None if took is None else round(took, 3),
         "exit_code": outcome.exit_code,
         "exit_signal": outcome.exit_signal,
         "reason": str(outcome.why.reason or ""),
-        "retried_at": again_at.isoformat() if again_at else None,
+        "retried_at": again_at,
     }
     text = "Run %s of %s ended as %s%s%s%s"
     after = "" if took is None else f" after {took:.2f} s"
     code = "" if outcome.exit_code is None else f", exit code {outcome.exit_code}"
     level = _LEVELS.get(outcome.status, logging.WARNING)
     given = {name: value for name, value in facts.items() if value not in (None, "")}
-    _log(
-        level,
-        logged(run),
-        text,
-        run.pk,
-        run.job,
-        outcome.status,
-        after,
-        code,
-        f": {why}" if why else "",
-        **given,
-    )
+    why = _why(run, outcome, again_at)
+    _log(level, logged(run), text, run.pk, run.job, outcome.status, after, code, why, **given)
 
 
-def _why(run: Run, outcome: Outcome) -> str:
-    how = {name: getattr(outcome, name) for name in ("exit_code", "exit_signal", "error")}
-    return reasons.explained(outcome.status, outcome.why, of=run, **how)
+def _why(run: Run, outcome: Outcome, again_at: datetime | None) -> str:
+    """After the other facts: why it did not succeed, and when it is tried again."""
+    why = reasons.explanation(outcome.of_run(run))
+    found = f": {why}" if why else ""
+    if again_at is None:
+        return found
+    return f"{found.removesuffix('.')}; attempt {run.attempt + 1} starts at {exact(again_at)}"
 
 
 def _log(level: int, run: LoggedRun, text: str, *args: object, **facts: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from jobledger.conf import settings
 from jobledger.jobs import secrets
-from jobledger.models import FAILURES, Reason, Run, Status
+from jobledger.models import FAILURES, Reason, Run
 from jobledger.runs import reasons
 from jobledger.tracing import context
 
@@ -74,14 +74,11 @@ def _trace(run: Run) -> dict[str, Any]:
 
 def _exceptions(run: Run) -> Iterator[dict[str, Any]]:
     """The errors of its traceback, the first cause first; what has happened if there is no traceback."""
-    if not run.traceback:
-        yield {"type": _name_of(run), "value": reasons.explanation(run) or run.error, "mechanism": _MECHANISM}
-        return
     parts = _LINKS.split(run.traceback)
     for part in parts[:-1]:
         yield _exception(part, *_error_in(part))
-    kind = str(run.reason_details.get("type") or _name_of(run))
-    yield {**_exception(parts[-1], kind, run.error.removeprefix(f"{kind}: ")), "mechanism": _MECHANISM}
+    last = _exception(parts[-1], reasons.error_type(run), reasons.error_message(run))
+    yield {**last, "mechanism": _MECHANISM}
 
 
 _MECHANISM = {"type": "jobledger", "handled": False}
@@ -114,8 +111,3 @@ def _error_in(traceback: str) -> tuple[str, str]:
     last = max((number for number, line in enumerate(lines) if line.startswith("  ")), default=-1)
     found = _ERROR.match("\n".join(lines[last + 1 :]))
     return (found["type"], found["value"] or "") if found else ("Exception", lines[-1])
-
-
-def _name_of(run: Run) -> str:
-    """Such as TimeLimit, OutOfMemory or LostHeartbeat."""
-    return (run.reason or Status(run.status)).title().replace("_", "")

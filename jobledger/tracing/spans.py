@@ -29,6 +29,7 @@ from jobledger import __version__
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.models import FAILURES, Run, Status, Trigger
+from jobledger.runs import reasons
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.output.run_log import by_service
 from jobledger.tracing import context
@@ -216,21 +217,21 @@ def _end(opened: _Open, run: Run, outcome: "Outcome") -> None:
         span.set_attribute("jobledger.reason", str(outcome.why.reason))
     ended_at = opened.ended_at or (_nanoseconds(outcome.ended_at) if outcome.ended_at else time.time_ns())
     if status in FAILURES:
-        _fail(span, outcome, ended_at)
+        _fail(span, outcome.of_run(run), outcome.traceback, ended_at)
     elif status is Status.SUCCEEDED:
         span.set_status(_tracing().StatusCode.OK)
     span.end(end_time=ended_at)
 
 
-def _fail(span: Any, outcome: "Outcome", at: int) -> None:
-    """From what is on record, without secrets, and not from the exception itself."""
-    kind = str(outcome.why.details.get("type") or type(outcome.cause or outcome).__name__)
-    error = outcome.error or str(outcome.why.reason or outcome.status)
-    facts = {"exception.message": error, "exception.stacktrace": outcome.traceback}
-    named = {} if outcome.cause is None and not outcome.why.details.get("type") else {"exception.type": kind}
-    kept = {name: value for name, value in {**named, **facts}.items() if value}
-    span.add_event("exception", kept, timestamp=at)
-    span.set_status(_tracing().StatusCode.ERROR, error)
+def _fail(span: Any, ended: Run, traceback: str, at: int) -> None:
+    """As on the run's page, without secrets, and not from the exception itself."""
+    facts = {
+        "exception.type": reasons.error_type(ended),
+        "exception.message": reasons.error_message(ended),
+        "exception.stacktrace": reasons.without_secrets(ended, traceback),
+    }
+    span.add_event("exception", {name: value for name, value in facts.items() if value}, timestamp=at)
+    span.set_status(_tracing().StatusCode.ERROR, reasons.explanation(ended) or str(ended.status))
 
 
 def _nanoseconds(at: datetime) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from jobledger.formats import exact
 from jobledger.logs import formatter, service
 from jobledger.logs.running import ATTRIBUTE
 from jobledger.models import Reason, Run, Status, Trigger, Why
@@ -87,6 +88,8 @@ def test_an_attempt_that_is_followed_by_another_says_when(
         *_, ended = lines(caplog)
         assert getattr(ended, ATTRIBUTE).attempt == attempt
         assert hasattr(ended, "retried_at") == (attempt == 1)
+        again = f"; attempt 2 starts at {exact(ended.retried_at)}" if attempt == 1 else ""
+        assert ended.getMessage().endswith(f", exit code 1: ConnectionError: not now{again}")
     assert len(lines(caplog, logging.WARNING)) == 2
 
 
@@ -102,6 +105,23 @@ def test_a_lost_run_has_one_line_with_its_reason(caplog: pytest.LogCaptureFixtur
         "lost_process",
         "SIGKILL",
     )
+
+
+@pytest.mark.parametrize("job", ["probe", "restarting"])
+def test_the_end_of_a_lost_attempt_is_that_on_record(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    run = queued(job)
+    by_database = timezone.now() + timedelta(hours=1)
+    Run.objects.update(status=Status.RUNNING, started_at=by_database - timedelta(seconds=90))
+    run.refresh_from_db()
+    # Its clock, by which the run has started, is another one than this process's.
+    monkeypatch.setattr("jobledger.clock.now", lambda: by_database)
+    assert rescue.give_up(run, Why.of(Reason.LOST_PROCESS, worker="w"))
+    (line,) = lines(caplog)
+    run.refresh_from_db()
+    assert line.duration_seconds == 90
+    assert (run.attempts.get().finished_at if job == "restarting" else run.finished_at) == by_database
 
 
 def test_an_end_that_another_process_has_recorded_is_not_logged_again(
