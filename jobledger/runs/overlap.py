@@ -7,6 +7,9 @@ counted while that row is locked.
 Backfills give way to everything else, whatever the policy: their runs wait until no other run wants the key,
 and a run that finds a run of a backfill in its way waits for the end of that one, instead of being skipped or
 cancelling it.
+
+Neither are runs of a schedule that starts each missed run (``Misfire.ALL``) skipped because of each other:
+they wait for their turn, oldest first. The schedule's catch-up limit says how many of them wait.
 """
 
 from collections.abc import Mapping
@@ -75,6 +78,8 @@ class Guard:
     """Empty if it may overlap with any run."""
     concurrency: Concurrency
     max_queued: int
+    starts_each: bool = False
+    """Whether its schedule starts each missed run, so that it may have to wait for its turn."""
 
 
 _RUNNING: Mapping[str, Any] = {
@@ -82,6 +87,7 @@ _RUNNING: Mapping[str, Any] = {
     # Why it was queued no longer matters; the reason of a running run is that of a request to end.
     **NO_REASON.columns,
 }
+_OF_SLOTS = (Trigger.SCHEDULE, Trigger.CHAIN)
 FREE = Guard(key="", concurrency=Concurrency.ALLOW, max_queued=0)
 
 
@@ -92,9 +98,9 @@ def guard_of(run: Run) -> Guard:
         return FREE
     policy = SchedulePolicy.of(run.schedule) if run.schedule else None
     guard = declared_guard(run.job, job.declaration, run.options, policy.concurrency if policy else "")
-    if policy and policy.misfire == Misfire.ALL and run.trigger == Trigger.SCHEDULE:
+    if policy and policy.misfire == Misfire.ALL and run.trigger in _OF_SLOTS:
         # The catch-up limit says how many of them wait.
-        return replace(guard, max_queued=MAX_CATCH_UP)
+        return replace(guard, max_queued=MAX_CATCH_UP, starts_each=True)
     return guard
 
 
@@ -159,6 +165,8 @@ def start(run: Run, guard: Guard, now: datetime, **changes: Any) -> bool:
     ``run`` is then up to date. Returns False if the run must not be started, because it has finished, another
     process has claimed it, or it is too early. Of any number of simultaneous calls, one claims the run.
     """
+    if guard.starts_each and _lets_older_one_start(run, guard, now):
+        return True
     for _ in range(MAX_TRIES):
         try:
             with savepoint():
@@ -176,8 +184,8 @@ def start(run: Run, guard: Guard, now: datetime, **changes: Any) -> bool:
 def start_at_once(run_id: UUID, job: Job, *, worker: str, worker_identity: str) -> Run | None:
     """Move a queued run of this job to running by a single statement; returns it as it is then.
 
-    Returns None if more are needed: it may not start, its key depends on its options, or another run holds
-    the key. See ``start``.
+    Returns None if more are needed: it may not start, its key depends on its options, another run holds the
+    key, or it may have to wait for its turn. See ``start``.
     """
     if _has_keys_of_its_own(job.declaration):
         return None
@@ -209,10 +217,14 @@ def _start() -> tuple[QuerySet[Run], dict[str, Any]]:
     times = {"started_at": now, "heartbeat_at": now, "publish_after": None}
     by = {name: Given.of(Run, name) for name in ("worker", "worker_identity")}
     startable = Run.objects.startable(now).filter(pk=Given("pk", UUIDField()), job=job)
-    return startable, {**_RUNNING, **times, **by, "concurrency_key": key}
+    takes_turns = policy.filter(misfire=Misfire.ALL).exclude(concurrency=Concurrency.ALLOW)
+    return startable.exclude(Exists(takes_turns)), {**_RUNNING, **times, **by, "concurrency_key": key}
 
 
 _START = compiled.UpdateOne(Run, _start)
+
+_SLOT = F("scheduled_for").asc(nulls_last=True)
+"""Runs that are caught up on are queued at the same time."""
 
 
 def wake(key: str, *, at_once: bool = True) -> None:
@@ -237,7 +249,7 @@ def _wake(queued: QuerySet[Run], *, at_once: bool) -> None:
     # this one, which must not wait for the claim.
     unlocked = queued.select_for_update(skip_locked=True, of=("self",))
     is_last = Case(When(trigger=Trigger.BACKFILL, then=1), default=0)
-    longest = unlocked.select_related("schedule").order_by(is_last, WAITING_SINCE, "pk").first()
+    longest = unlocked.select_related("schedule").order_by(is_last, WAITING_SINCE, _SLOT, "pk").first()
     if longest is None:
         return
     grace = publisher.RECORDER_GRACE_PERIOD if at_once else timedelta(0)
@@ -283,6 +295,25 @@ def _take(run: Run, guard: Guard, now: datetime, changes: dict[str, Any]) -> boo
     return True
 
 
+def _lets_older_one_start(run: Run, guard: Guard, now: datetime) -> bool:
+    """Make the run wait if an older one of its schedule, which was delivered before, is waiting for its turn.
+
+    One in another queue, which workers may have left, is not waited for.
+    """
+    if not guard.key or run.scheduled_for is None:
+        return False
+    waiting = Run.objects.startable(now).filter(schedule=run.schedule_id, concurrency_key=guard.key)
+    older = waiting.filter(trigger__in=_OF_SLOTS, scheduled_for__lt=run.scheduled_for)
+    first = older.filter(routing=run.routing).order_by("scheduled_for").first()
+    if first is None or not _queued(run).update(**_waiting_for(first, guard, now)):
+        return False
+    run.refresh_from_db()
+    if holder_of(guard.key) is None:
+        # The older one may have ended before this one waited for it.
+        wake(guard.key)
+    return True
+
+
 def _locked_holder(key: str) -> Run | None:
     """The run that holds the key, locked: until this transaction ends, it cannot end or make others wait."""
     holder = holder_of(key)
@@ -295,24 +326,53 @@ def _locked_holder(key: str) -> Run | None:
 
 def _yield_to_holder(run: Run, guard: Guard, holder: Run, now: datetime) -> bool:
     """Skip the run, or make it wait until the holder has finished."""
-    # Not a later attempt, which another delivery of the message may have caused.
-    queued = Run.objects.filter(pk=run.pk, status=Status.QUEUED, attempt=run.attempt)
-    only_waits = run.trigger == Trigger.BACKFILL or is_backfilling(holder)
+    queued = _queued(run)
+    only_waits = run.trigger == Trigger.BACKFILL or is_backfilling(holder) or _takes_turns(run, guard, holder)
     if guard.concurrency is Concurrency.FORBID and not only_waits:
         changed = queued.update(**_skipped(held_by(holder), now))
     elif run.trigger != Trigger.BACKFILL and _is_full(run, guard):
         full = held_by(holder, Reason.QUEUE_FULL, max_queued=guard.max_queued)
         changed = queued.update(**_skipped(full, now))
     else:
-        publish_after = now + publish_interval(1)
-        waiting = {"concurrency_key": guard.key, "publish_after": publish_after, **held_by(holder).columns}
-        changed = queued.update(**waiting)
+        changed = queued.update(**_waiting_for(holder, guard, now))
         if changed and guard.concurrency is Concurrency.REPLACE and not only_waits:
             request_cancel(holder, Why.of(Reason.SUPERSEDED, run=run.pk), now)
     if changed:
         run.refresh_from_db()
         recording.runs_ended([run], now)
     return changed == 1
+
+
+def _queued(run: Run) -> QuerySet[Run]:
+    # Not a later attempt, which another delivery of the message may have caused.
+    return Run.objects.filter(pk=run.pk, status=Status.QUEUED, attempt=run.attempt)
+
+
+def _waiting_for(other: Run, guard: Guard, now: datetime) -> dict[str, Any]:
+    publish_after = now + publish_interval(1)
+    return {"concurrency_key": guard.key, "publish_after": publish_after, **held_by(other).columns}
+
+
+def _takes_turns(run: Run, guard: Guard, holder: Run) -> bool:
+    """Whether the run waits because each run of its schedule is to start, instead of being skipped.
+
+    If the run in its way is not its schedule's, only one that is late or has waited already does; to any
+    other, which is on time, the policy applies. Likewise, one that is on time replaces the run before it.
+    """
+    if not guard.starts_each:
+        return False
+    is_own = holder.schedule_id == run.schedule_id and holder.trigger in _OF_SLOTS
+    if guard.concurrency is Concurrency.REPLACE:
+        return is_own and _is_in_backlog(run)
+    return is_own or _is_in_backlog(run)
+
+
+def _is_in_backlog(run: Run) -> bool:
+    """Whether the run is late, has waited already, or is not the only one of its schedule that waits."""
+    if run.reason == Reason.CAUGHT_UP or run.concurrency_key:
+        return True
+    waiting = Run.objects.filter(schedule=run.schedule_id, status=Status.QUEUED, publish_after__isnull=False)
+    return waiting.filter(trigger__in=_OF_SLOTS).exclude(pk=run.pk).exists()
 
 
 def _skipped(why: Why, now: datetime) -> dict[str, Any]:

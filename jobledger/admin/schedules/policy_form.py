@@ -101,6 +101,9 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
             *FAILURES,
         )
         labels: ClassVar[dict[str, Any]] = {"concurrency": "If the previous run is still running"}
+        help_texts: ClassVar[dict[str, Any]] = {
+            "concurrency": "With “run each of them”, its runs wait for each other instead of being skipped."
+        }
 
     def __init__(
         self, data: Any = None, *, instance: SchedulePolicy | None = None, job: Job | None = None
