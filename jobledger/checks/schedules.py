@@ -49,21 +49,23 @@ def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> li
 
 def _are_tables_current() -> bool:
     """Whether the tables have all columns that this version of the code knows."""
-    tables = connection.introspection.table_names()
-    with connection.cursor() as cursor:
-        return all(
-            model._meta.db_table in tables and _columns_of(model) <= _stored_columns(cursor, model)
-            for model in service_models()
-        )
+    tables = set(connection.introspection.table_names())
+    models = service_models()
+    return tables.issuperset(model._meta.db_table for model in models) and all(
+        _columns_of(model) <= _stored_columns(model) for model in models
+    )
 
 
 def _columns_of(model: type[Model]) -> set[str | None]:
     return {field.column for field in model._meta.local_concrete_fields}
 
 
-def _stored_columns(cursor: Any, model: type[Model]) -> set[str]:
-    table = connection.introspection.get_table_description(cursor, model._meta.db_table)
-    return {column.name for column in table}
+def _stored_columns(model: type[Model]) -> set[str]:
+    # `get_table_description` parses the SQL of SQLite's tables: it took a quarter of the time of a command.
+    with connection.cursor() as cursor:
+        table = connection.ops.quote_name(model._meta.db_table)
+        cursor.execute(f"SELECT * FROM {table} LIMIT 0")  # noqa: S608 - the name of a table of ours
+        return {name for name, *_ in cursor.description}
 
 
 @dataclass(frozen=True, kw_only=True)

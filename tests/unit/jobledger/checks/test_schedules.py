@@ -226,3 +226,14 @@ def test_a_calendar_that_the_code_names_and_that_does_not_exist_is_a_warning(set
         "The schedule 'plain_probe' of the job 'plain_probe' names a calendar 'closed', which does not exist."
     )
     assert (message.id, message.msg) == ("jobledger.W028", text)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "change", ["DROP TABLE jobledger_schedulecalendar", "ALTER TABLE jobledger_calendar DROP COLUMN entries"]
+)
+def test_before_the_tables_are_those_of_this_version_nothing_is_read_from_them(change: str) -> None:
+    stored("probes.probe", '{"level": 9}')
+    with connection.cursor() as cursor:
+        cursor.execute(change)
+    assert check_schedules(databases=["default"]) == []
