@@ -19,7 +19,9 @@ from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 MINUTE = timedelta(minutes=1)
-END, LATEST = NOON + 120 * MINUTE, NOON + 300 * MINUTE
+END = NOON + 60 * MINUTE
+LATEST = 150
+"""By then, in minutes after noon, everybody is back, and nothing waits any longer."""
 Periods = list[tuple[datetime, datetime]]
 Row = tuple[datetime | None, str, datetime | None, str, int]
 """A slot, what becomes of it, when it starts, why, and how many other slots it stands for."""
@@ -40,7 +42,7 @@ class Case:
 
     def times(self) -> Sequence[datetime]:
         """When beat or a worker has something to do."""
-        slots = [NOON + number * MINUTE for number in range(0, 300, self.every)]
+        slots = [NOON + number * MINUTE for number in range(0, LATEST, self.every)]
         ends = [time for period in (*self.no_beat, *self.no_workers) for time in period]
         lasts = [
             timedelta(0),
@@ -60,7 +62,7 @@ def period(begin: int, length: int) -> tuple[datetime, datetime]:
     return minutes(begin), minutes(begin + length)
 
 
-PERIODS = st.lists(st.builds(period, st.integers(-5, 120), st.integers(1, 60)), max_size=3)
+PERIODS = st.lists(st.builds(period, st.integers(-5, 60), st.integers(1, 60)), max_size=3)
 CASES = st.builds(
     Case,
     every=st.sampled_from([5, 10, 12]),
