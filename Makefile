@@ -75,7 +75,7 @@ test-browser: dev
 test-containers: dev
 	@$(call tests_in,2,$(NO_BROWSER) tests/e2e/containers)
 
-# What a database can change; all the rest once, on SQLite.
+# What a database can change (tests/databases.py); all the rest once, on SQLite.
 test-postgres: dev
 	@$(BIN)/python -m tests.with_postgres $(call tests_in,2,$(NO_BROWSER) $(NO_CONTAINERS) -m "(django_db and not one_database) or every_database" tests/unit tests/integration)
 

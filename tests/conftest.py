@@ -12,6 +12,10 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from tests.databases import pytest_itemcollected
+
+__all__ = ["pytest_itemcollected"]
+
 # How long an example takes depends more on the machine than on the code; the first one may import half of it.
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

@@ -23,7 +23,7 @@ from tests.unit.jobledger.admin.options.browser import submitted_data
 from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.parsers import Argument, arg
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 
 @pytest.fixture(params=SHAPES, ids=str)

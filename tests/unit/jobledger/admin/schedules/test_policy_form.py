@@ -42,6 +42,7 @@ def test_a_schedule_has_its_own_limits_of_live_runs(admin_client: Client) -> Non
     assert (policy.max_live_per_schedule, policy.max_live) == (None, 500)
 
 
+@pytest.mark.every_database
 @pytest.mark.parametrize("value", ["0", "-1", "many", "99999999999"])
 def test_a_limit_that_the_database_would_not_take_is_a_validation_error(
     admin_client: Client, value: str

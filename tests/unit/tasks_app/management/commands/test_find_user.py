@@ -18,6 +18,7 @@ def test_a_user_is_found_by_id() -> None:
     assert output_of("find_user", str(user.pk)) == "Found: zoë@example.com\n"
 
 
+@pytest.mark.every_database
 @pytest.mark.parametrize("user_id", ["4711", "-5", "99999999999999999999999999"])
 def test_an_unknown_user_is_one_line_on_stderr_and_exit_code_1(user_id: str) -> None:
     stdout, stderr = io.StringIO(), io.StringIO()

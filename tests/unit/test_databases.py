@@ -1,0 +1,73 @@
+"""What runs on PostgreSQL as well is found by what a test's module writes, and by what its file mentions."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.databases import MENTIONED, MORE_THAN_PLAIN, UNIT_TESTS, concerns_databases, sources_of
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "runs.filter(Q(job=job) | Q(job=''))",
+        'runs.update(attempt=F("attempt") + 1)',
+        "runs.annotate(count=number)",
+        "runs.select_for_update(skip_locked=True)",
+        "Run.objects.bulk_create(runs)",
+        "with transaction.atomic():",
+        "runs.filter(job__icontains=text)",
+        "with connection.cursor() as cursor:",
+        "for run in runs.iterator():",
+    ],
+)
+def test_a_database_can_change_more_than_plain_lookups(line: str) -> None:
+    assert MORE_THAN_PLAIN.search(line)
+
+
+@pytest.mark.parametrize(
+    "line", ["runs.filter(job=job).order_by('pk')", "run.save()", "IF(1)", "Run.objects.create()"]
+)
+def test_what_the_orm_does_with_plain_lookups_is_the_same_everywhere(line: str) -> None:
+    assert not MORE_THAN_PLAIN.search(line)
+
+
+@pytest.mark.parametrize(
+    "line", ["# only on PostgreSQL", "raise DataError", r'name="a\x00"', "connection.vendor"]
+)
+def test_a_file_that_mentions_what_only_a_database_does_is_tested_on_every_one(line: str) -> None:
+    assert MENTIONED.search(line)
+
+
+def test_counting_statements_is_nothing_that_only_one_database_does() -> None:
+    assert not MENTIONED.search("with CaptureQueriesContext(connection): pass")
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("jobledger/admin/runs/test_search.py", "jobledger/admin/runs/search.py"),
+        ("jobledger/admin/runs/test_page_live.py", "jobledger/admin/runs/page.py"),
+        ("jobledger/schedules/test_backlog_properties.py", "jobledger/schedules/backlog.py"),
+    ],
+)
+def test_a_file_tests_the_module_with_whose_name_it_begins(file: str, expected: str) -> None:
+    assert [source.relative_to(UNIT_TESTS.parent.parent).as_posix() for source in sources_of(Path(file))] == [
+        expected
+    ]
+
+
+def test_of_a_package_every_module_counts() -> None:
+    names = {source.name for source in sources_of(Path("jobledger/schedules/test_adoption.py"))}
+    assert {"__init__.py", "giving_back.py"} <= names
+
+
+@pytest.mark.parametrize(
+    "module", ["jobledger/schedules/test_ledger.py", "jobledger/test_outages.py", "test_databases.py"]
+)
+def test_locks_errors_and_what_has_no_module_are_tested_on_every_database(module: str) -> None:
+    assert concerns_databases(UNIT_TESTS / module)
+
+
+def test_a_page_without_sql_of_its_own_is_tested_on_one_database() -> None:
+    assert not concerns_databases(UNIT_TESTS / "jobledger/admin/tokens/test_pages.py")
