@@ -151,7 +151,10 @@ class Consumer(CeleryConsumer):
         self._keep(message, f"Celery cannot read it ({type(exc).__name__})")
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
-        """kombu cannot decode the message."""
+        """kombu cannot decode the message, or must not."""
+        if isinstance(exc, envelope.MalformedError):
+            self._keep(message, str(exc))
+            return
         self._keep(message, f"it cannot be decoded ({type(exc).__name__})")
 
     def _keep(self, message: Message, reason: str) -> None:

@@ -1,9 +1,10 @@
-"""Dead letters: messages that a worker cannot process are kept, first in Redis, then in the ledger.
+"""Dead letters: messages that a worker cannot process are kept, first in the broker, then in the ledger.
 
-The worker's main process adds a record of the message to a stream in Redis, where the message came from: it
-must not wait for the database, and the record outlives the process. A thread moves the records into the
-ledger when the database is available. Both keep the newest thousand. A record contains the beginning of the
-message and the reason; one line in the log reports the dead letter without any of its contents.
+The worker's main process adds a record of the message to a stream in Redis, or to a queue in RabbitMQ, where
+the message came from: it must not wait for the database, and the record outlives the process. A thread moves
+the records into the ledger when the database is available. Both keep the newest thousand. A record contains
+the beginning of the message and the reason; one line in the log reports the dead letter without any of its
+contents.
 """
 
 import json
@@ -19,9 +20,11 @@ from celery import current_app
 from celery.signals import worker_ready
 from django.db import Error
 from django.utils import timezone
-from kombu.exceptions import OperationalError
+from kombu import Producer, Queue
+from kombu.exceptions import ChannelError, ConnectionError, OperationalError  # noqa: A004 - RabbitMQ's
 from redis.exceptions import RedisError
 
+from jobledger import brokers
 from jobledger.escapes import escaped, line_logger
 from jobledger.jobs import json_text, secrets
 from jobledger.models import DeadLetter
@@ -31,12 +34,15 @@ from jobledger.runs.worker.requests import masked_headers
 logger = line_logger(__name__)
 
 STREAM = "jobledger.dead_letters"
+"""The name of the stream, or of the queue."""
 MAX_KEPT = 1000
 MOVE_BATCH = 100
 MAX_CONTENT_LENGTH = 4096
 """Characters."""
 RETRY_SECONDS = 10.0
+SEND_SECONDS = 10
 
+_UNAVAILABLE = (OSError, OperationalError, RedisError, ConnectionError, ChannelError)
 _TEXTS: dict[str, int] = {
     name: getattr(DeadLetter._meta.get_field(name), "max_length", 0)
     for name in ("worker", "queue", "task", "task_id", "reason")
@@ -70,7 +76,7 @@ def undeliverable(message: Any, reason: str) -> DeadLetter:
 def keep(channel: Any, letter: DeadLetter) -> None:
     """Keep a record of a message that will not be processed, and log one line about it.
 
-    ``channel`` is the one that delivered the message. Raises Redis' errors if it is unavailable.
+    ``channel`` is the one that delivered the message. Raises the broker's errors if it is unavailable.
     """
     letter.worker = _mover.worker
     text = "A message from queue '%s' is a dead letter: %s (%d bytes, %s)"
@@ -90,13 +96,26 @@ def move_all() -> None:
         _record([_in_memory[0]])
         _in_memory.popleft()
     with current_app.connection_for_read() as connection:
-        channel = connection.default_channel
-        if not hasattr(channel, "conn_or_acquire"):
-            return
-        with channel.conn_or_acquire() as client:
-            while found := client.xrange(_key(channel), count=MOVE_BATCH):
-                _record([_loaded(fields) for _, fields in found])
-                client.xdel(_key(channel), *(entry for entry, _ in found))
+        channel: Any = connection.default_channel
+        if hasattr(channel, "conn_or_acquire"):
+            _move_from_redis(channel)
+        elif brokers.uses_rabbitmq(current_app.conf.broker_url):
+            _move_from_rabbitmq(channel)
+
+
+def _move_from_redis(channel: Any) -> None:
+    with channel.conn_or_acquire() as client:
+        while found := client.xrange(_key(channel), count=MOVE_BATCH):
+            _record([_loaded(fields.get(b"letter", b"")) for _, fields in found])
+            client.xdel(_key(channel), *(entry for entry, _ in found))
+
+
+def _move_from_rabbitmq(channel: Any) -> None:
+    queue = _queue(channel)
+    queue.declare()
+    while (message := queue.get()) is not None:
+        _record([_loaded(message.body)])
+        message.ack()
 
 
 def try_to_move_all() -> bool:
@@ -104,10 +123,12 @@ def try_to_move_all() -> bool:
     try:
         move_all()
     except Error as error:
-        logger.warning("Dead letters stay in Redis until the database is available: %s", error)
+        broker = brokers.name_of(current_app.conf.broker_url)
+        logger.warning("Dead letters stay in %s until the database is available: %s", broker, error)
         return False
-    except (OSError, OperationalError, RedisError) as error:
-        logger.warning("Could not read dead letters from Redis yet: %s", error)
+    except _UNAVAILABLE as error:
+        broker = brokers.name_of(current_app.conf.broker_url)
+        logger.warning("Could not read dead letters from %s yet: %s", broker, error)
         return False
     return True
 
@@ -142,18 +163,39 @@ class _Mover:
 
 _mover = _Mover()
 _in_memory: deque[DeadLetter] = deque(maxlen=MAX_KEPT)
-"""Used if the broker is not Redis."""
+"""Used if the broker is neither Redis nor RabbitMQ, such as that of unit tests."""
 
 
 def _store(channel: Any, letter: DeadLetter) -> None:
-    if not hasattr(channel, "conn_or_acquire"):
-        _in_memory.append(letter)
-        return
     record = {name: getattr(letter, name) for name in (*_TEXTS, "size", "content")}
     record |= {"id": str(letter.pk), "received_at": letter.received_at.isoformat()}
-    with channel.conn_or_acquire() as client:
-        entry = {"letter": json.dumps(record)}
-        client.xadd(_key(channel), entry, maxlen=MAX_KEPT, approximate=False)
+    if hasattr(channel, "conn_or_acquire"):
+        with channel.conn_or_acquire() as client:
+            entry = {"letter": json.dumps(record)}
+            client.xadd(_key(channel), entry, maxlen=MAX_KEPT, approximate=False)
+    elif brokers.uses_rabbitmq(current_app.conf.broker_url):
+        _send_to_rabbitmq(json.dumps(record))
+    else:
+        _in_memory.append(letter)
+
+
+def _send_to_rabbitmq(record: str) -> None:
+    """Through a connection of its own: while waiting for the confirmation, the worker's receives messages."""
+    with current_app.connection_for_write() as connection:
+        queue = _queue(connection.channel())
+        Producer(queue.channel).publish(
+            record,
+            routing_key=STREAM,
+            declare=[queue],
+            content_type="application/json",
+            content_encoding="utf-8",
+            timeout=SEND_SECONDS,
+        )
+
+
+def _queue(channel: Any) -> Any:
+    arguments = {"x-queue-type": "quorum", "x-max-length": MAX_KEPT, "x-overflow": "drop-head"}
+    return Queue(STREAM, channel=channel, queue_arguments=arguments)
 
 
 def _key(channel: Any) -> str:
@@ -161,12 +203,12 @@ def _key(channel: Any) -> str:
     return f"{channel.global_keyprefix}{STREAM}"
 
 
-def _loaded(fields: Mapping[bytes, bytes]) -> DeadLetter:
+def _loaded(record: bytes | str) -> DeadLetter:
     """The dead letter of a stored record, or a dead letter about the record if that cannot be parsed."""
     with suppress(KeyError, ValueError, TypeError, AttributeError):
-        record = json_text.parse(fields[b"letter"].decode())
-        letter = _dead_letter(**{name: record[name] for name in (*_TEXTS, "content")}, size=record["size"])
-        letter.pk, letter.received_at = UUID(record["id"]), datetime.fromisoformat(record["received_at"])
+        read = json_text.parse(record if isinstance(record, str) else record.decode())
+        letter = _dead_letter(**{name: read[name] for name in (*_TEXTS, "content")}, size=read["size"])
+        letter.pk, letter.received_at = UUID(read["id"]), datetime.fromisoformat(read["received_at"])
         return letter
     return _dead_letter(reason="the record of a dead letter cannot be parsed", size=0)
 

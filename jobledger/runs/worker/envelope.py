@@ -38,8 +38,7 @@ class MalformedError(Exception):
 
 def check_envelope(item: bytes, *, limit_bytes: int, may_be_compressed: bool) -> None:
     """Validate a message in the format of kombu's Redis transport. Raises MalformedError."""
-    if len(item) > limit_bytes:
-        raise MalformedError(f"it has {len(item):,} bytes; the limit is {limit_bytes:,}")
+    check_size(len(item), limit_bytes=limit_bytes)
     envelope = _object(_parsed(item, "the message"), "the message")
     properties = _object(envelope.get("properties"), "properties")
     delivery = _object(properties.get("delivery_info"), "properties.delivery_info")
@@ -51,10 +50,21 @@ def check_envelope(item: bytes, *, limit_bytes: int, may_be_compressed: bool) ->
         _allow(is_valid, properties, name, f"properties.{name}")
     for name in ("content-type", "content-encoding"):
         _allow(_is_name, envelope, name, name)
-    if headers.get("compression") is not None and not may_be_compressed:
-        # A few bytes might expand to gigabytes.
-        raise MalformedError("it is compressed, although task_compression is not set")
+    if headers.get("compression") is not None:
+        check_compression(may_be_compressed=may_be_compressed)
     _check_body(envelope.get("body"), properties.get("body_encoding"))
+
+
+def check_size(size: int, *, limit_bytes: int) -> None:
+    """Raise MalformedError for a message that is too large."""
+    if size > limit_bytes:
+        raise MalformedError(f"it has {size:,} bytes; the limit is {limit_bytes:,}")
+
+
+def check_compression(*, may_be_compressed: bool) -> None:
+    """Raise MalformedError for a compressed message: a few bytes might expand to gigabytes."""
+    if not may_be_compressed:
+        raise MalformedError("it is compressed, although task_compression is not set")
 
 
 def check_task(headers: Mapping[str, Any], body: bytes | str | None, decode: Callable[[], Any]) -> None:

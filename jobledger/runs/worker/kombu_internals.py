@@ -1,10 +1,13 @@
-"""kombu's Redis transport for workers, in which malformed messages become dead letters.
+"""kombu's transports for workers, in which malformed messages become dead letters.
 
 kombu documents how to write a transport, but offers no hook to validate a message before its channel parses
 it. The channel parses a message's envelope before it records the message as delivered, and any error crashes
 the process, which holds the only copy. A hook like the consumer's ``on_decode_error`` is missing there. So
 this module, and no other, uses the private parts with which the channel receives messages; publishing,
 acknowledging and everything else are left to kombu.
+
+That is so for Redis. RabbitMQ itself keeps account of what it delivers, and kombu reports errors of decoding;
+only messages that are too large, or compressed, have to be stopped before it decompresses them.
 """
 
 import json
@@ -17,7 +20,7 @@ from typing import Any
 
 from celery import current_app
 from kombu.exceptions import ChannelError, ConnectionError  # noqa: A004 - RabbitMQ's
-from kombu.transport import redis, virtual
+from kombu.transport import pyamqp, redis, virtual
 from redis.exceptions import RedisError
 
 from jobledger.conf import settings
@@ -122,6 +125,24 @@ class _Channel(redis.Channel):
             return None
 
 
+class _RabbitMQChannel(pyamqp.Channel):
+    """Decompresses no message whose size is not known."""
+
+    def message_to_python(self, raw_message: Any) -> Any:
+        """kombu's message; one that must not be decompressed has an error, and is as it came."""
+        headers = raw_message.properties.get("application_headers") or {}
+        try:
+            envelope.check_size(len(raw_message.body), limit_bytes=settings.MESSAGE_LIMIT_BYTES)
+            if "compression" in headers:
+                envelope.check_compression(may_be_compressed=_may_be_compressed())
+        except envelope.MalformedError:
+            headers.pop("compression", None)
+            message = super().message_to_python(raw_message)
+            message.errors = [sys.exc_info()]
+            return message
+        return super().message_to_python(raw_message)
+
+
 def _polled(connection_class: Any, channel: Any) -> Any:
     """The same class of connections, which leave the event loop before their socket is closed.
 
@@ -144,13 +165,19 @@ def _polled(connection_class: Any, channel: Any) -> Any:
 
 
 def _check(item: bytes, *, limit_bytes: int) -> None:
-    may_be_compressed = current_app.conf.task_compression is not None
-    envelope.check_envelope(item, limit_bytes=limit_bytes, may_be_compressed=may_be_compressed)
+    envelope.check_envelope(item, limit_bytes=limit_bytes, may_be_compressed=_may_be_compressed())
+
+
+def _may_be_compressed() -> bool:
+    return current_app.conf.task_compression is not None
 
 
 @cache
 def guarded(transport: Any) -> Any:
-    """The same transport with this channel, if it is kombu's for Redis; others are returned unchanged."""
+    """kombu's transport for Redis or RabbitMQ with one of these channels; others are returned unchanged."""
+    if issubclass(transport, pyamqp.Transport):
+        connection = type("Connection", (transport.Connection,), {"Channel": _RabbitMQChannel})
+        return type(transport.__name__, (transport,), {"Connection": connection})
     channel = getattr(transport, "Channel", None)
     if channel is None or not issubclass(channel, redis.Channel):
         return transport

@@ -3,9 +3,12 @@
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from kombu import Connection, Producer
 
+from tests.integration.database import rows
 from tests.integration.faults.workers import QUICK, start_another, when_begun
 from tests.integration.ledger import (
     call,
@@ -31,7 +34,6 @@ from tests.integration.slots import (
 from tests.requirements import rabbitmq_or_skip
 from tests.waiting import wait_until
 
-SCHEDULES = 2
 CALLS = 6
 MAX_SECONDS_WHILE_IT_HANGS = 60
 TIMED_OUT = "delivery acknowledgement on channel"
@@ -40,6 +42,17 @@ import time
 from jobledger import health
 begin = time.monotonic()
 print([problem.text for problem in health.broker_problems()], time.monotonic() - begin < 5)
+"""
+KEEP_AND_MOVE = """
+from celery import current_app
+from jobledger.models import DeadLetter
+from jobledger.runs.worker import dead_letters
+found = DeadLetter.objects.filter(reason="it waits")
+with current_app.connection_for_read() as connection:
+    dead_letters.keep(connection.default_channel, dead_letters.unreadable(b"x", "it waits"))
+print(len(dead_letters._in_memory), found.count())
+dead_letters.move_all()
+print(found.count())
 """
 TO_NO_EXCHANGE = """
 from jobledger.models import Trigger
@@ -85,7 +98,7 @@ def worker(running: Service, server: RabbitMQ) -> str:
 def test_slots_and_calls_run_once_although_everything_is_killed(
     running: Service, server: RabbitMQ, worker: str
 ) -> None:
-    schedule_every_second(running, "rabbit", count=SCHEDULES)
+    schedule_every_second(running, "rabbit")
     wait_until(lambda: newest_slot(running, "rabbit"), what="a run succeeds")
     since = this_second() + SECOND
     called = [call(running, "restarting", seconds=0.5, tenant=str(number)) for number in range(CALLS)]
@@ -101,7 +114,7 @@ def test_slots_and_calls_run_once_although_everything_is_killed(
     figures = settled(running, "rabbit", span)
     switch_everything_off(running)
     print(figures)
-    assert figures == perfect(len(span) * SCHEDULES)
+    assert figures == perfect(len(span))
     # They were in no ledger when everything was killed, only on RabbitMQ's disk.
     wait_until(lambda: set(called) <= {row.pk for row in run_rows(running)}, what="all calls are received")
     assert {wait_for_end(running, pk).status for pk in called} == {"succeeded"}
@@ -156,5 +169,42 @@ def test_a_message_that_rabbitmq_refuses_fails_its_run_and_stops_no_other(
     assert wait_for_end(running, run).status == "succeeded"
 
 
+MALFORMED: list[dict[str, Any]] = [
+    {"body": b"\xff", "headers": {"task": "probes.probe", "id": "odd 1"}},
+    {"body": b"[" * 500 + b"]" * 500, "headers": {"task": "probes.probe", "id": "odd 2"}},
+    {"body": b"[[], {}, {}]", "headers": {"task": 5, "id": "odd 3"}},
+    {"body": b"{}", "headers": {"note": "odd 4"}},
+    {"body": b"x", "headers": {"task": "probes.probe", "id": "odd 5", "compression": "bzip2"}},
+    {"body": b"[[], {}, {}]", "headers": {"task": "no.such", "id": "odd 6"}},
+    {"body": b"x", "headers": {"note": "odd 7"}, "content_type": "application/x-python-serialize"},
+]
+
+
+def test_malformed_messages_become_dead_letters_and_stop_no_worker(
+    running: Service, server: RabbitMQ, worker: str
+) -> None:
+    with Connection(server.url) as connection:
+        producer = Producer(connection.channel())
+        for message in MALFORMED:
+            usual = {"content_type": "application/json", "content_encoding": "utf-8"}
+            producer.publish(routing_key="celery", **{**usual, **message})
+    wait_until(lambda: not unrecorded(running), what="all are recorded")
+    (run,) = enqueue(running, "allowing", seconds=0.1)
+    assert wait_for_end(running, run).status == "succeeded"
+    assert running.is_running(worker)
+
+
+def test_a_dead_letter_waits_in_rabbitmq_for_the_ledger(running: Service, server: RabbitMQ) -> None:
+    assert running.shell(KEEP_AND_MOVE).split() == ["0", "0", "1"]
+
+
+def unrecorded(running: Service) -> list[str]:
+    """The malformed messages that are no dead letters yet."""
+    kept = str(rows(running, "SELECT content FROM jobledger_deadletter"))
+    names = [f"odd {number}" for number, _ in enumerate(MALFORMED, start=1)]
+    return [name for name in names if name not in kept]
+
+
 def test_remote_control_reaches_the_worker(running: Service, worker: str) -> None:
-    assert f"{worker}@here: OK" in running.celery("inspect", "ping").stdout
+    answers = "from celery import current_app; print(current_app.control.ping(timeout=10, limit=1))"
+    assert f"'{worker}@here': {{'ok': 'pong'}}" in running.shell(answers)

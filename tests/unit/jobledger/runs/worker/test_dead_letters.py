@@ -183,7 +183,7 @@ def test_headers_may_be_of_any_kind(stream: Stream, headers: Any) -> None:
     assert DeadLetter.objects.get().task == ""
 
 
-def test_without_redis_dead_letters_are_kept_in_memory_until_they_are_moved(stream: Stream) -> None:
+def test_without_a_broker_dead_letters_are_kept_in_memory_until_they_are_moved(stream: Stream) -> None:
     dead_letters.keep(object(), letter("in memory"))
     dead_letters.move_all()
     assert DeadLetter.objects.get().reason == "in memory"

@@ -1,5 +1,6 @@
-"""kombu's Redis transport only delivers readable messages, and its private parts are as expected."""
+"""kombu's transports only deliver readable messages, and its private parts are as expected."""
 
+import bz2
 import os
 import socket
 from collections.abc import Iterator
@@ -8,12 +9,16 @@ from queue import Empty
 from types import SimpleNamespace
 from typing import Any
 
+import amqp
 import pytest
-from kombu.transport import memory, redis
+from celery import current_app
+from kombu.transport import memory, pyamqp, redis
 from kombu.utils import eventio
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from jobledger.conf import settings
 from jobledger.runs.worker import dead_letters
+from jobledger.runs.worker.envelope import MalformedError
 from jobledger.runs.worker.kombu_internals import guarded
 from tests.malformed import encoded, good
 
@@ -219,6 +224,55 @@ def test_a_failed_acknowledgement_frees_the_slot_so_that_the_lost_connection_is_
         qos.ack("tag")
 
     assert qos.can_consume()
+
+
+class _Received(amqp.Message):
+    """A message as RabbitMQ's client delivers it."""
+
+    delivery_info: dict[str, Any] = {}  # noqa: RUF012 - the client's
+    delivery_tag = 1
+
+
+def from_rabbitmq(body: bytes, **headers: Any) -> Any:
+    """kombu's message, as a worker's channel makes it."""
+    channel = guarded(pyamqp.Transport).Connection.Channel
+    return channel.message_to_python(
+        channel.__new__(channel), _Received(body, application_headers=headers, content_type="text/plain")
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "reason"),
+    [
+        (b"x" * 2_000_001, {}, "it has 2,000,001 bytes; the limit is 2,000,000"),
+        (bz2.compress(b"x" * 1_000_000), {"compression": "bzip2"}, "it is compressed, although"),
+    ],
+    ids=["too large", "compressed"],
+)
+def test_rabbitmqs_messages_of_unknown_size_are_not_decompressed(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, headers: dict[str, str], reason: str
+) -> None:
+    monkeypatch.setattr(settings, "MESSAGE_LIMIT_BYTES", 2_000_000)
+    message = from_rabbitmq(body, **headers)
+    ((kind, error, _),) = message.errors
+    assert (kind, str(error).startswith(reason)) == (MalformedError, True)
+    assert message.body == body
+
+
+def test_rabbitmqs_other_messages_are_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = from_rabbitmq(b"x", task="mine")
+    assert (message.errors, message.body, message.headers) == ([], b"x", {"task": "mine"})
+    monkeypatch.setitem(current_app.conf, "task_compression", "bzip2")
+    message = from_rabbitmq(bz2.compress(b"x"), compression="bzip2")
+    assert (message.errors, message.body) == ([], b"x")
+
+
+@pytest.mark.parametrize("transport", [pyamqp.Transport, pyamqp.SSLTransport])
+def test_all_rabbitmq_transports_of_kombu_are_guarded(transport: Any) -> None:
+    made = guarded(transport)
+    assert issubclass(made, transport)
+    assert issubclass(made.Connection, pyamqp.Connection)
+    assert made.Connection.Channel is not pyamqp.Channel
 
 
 def test_all_redis_transports_of_kombu_are_guarded_and_others_are_not() -> None:
