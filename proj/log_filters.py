@@ -27,10 +27,16 @@ class WithoutReadiness(logging.Filter):
         return not (is_unready and match and match.view_name == "jobledger:readiness")
 
 
+_SECRET_ADDRESS = re.compile(r"(/(?:feeds|unsubscribe|v1/start)/)[^\s?#]+")
+
+
+def without_secret_addresses(text: str) -> str:
+    """The text with what guards feeds, subscriptions and the start of a job masked."""
+    return _SECRET_ADDRESS.sub(rf"\1{MASK}", text)
+
+
 class WithoutSecretAddresses(logging.Filter):
     """For ``runserver``, which logs the path of each request; ``proj.web_log`` does the same for gunicorn."""
-
-    _SECRET = re.compile(r"(/(?:feeds|unsubscribe)/)[^\s?#]+")
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
@@ -38,4 +44,4 @@ class WithoutSecretAddresses(logging.Filter):
         return True
 
     def _hidden(self, value: object) -> object:
-        return self._SECRET.sub(rf"\1{MASK}", value) if isinstance(value, str) else value
+        return without_secret_addresses(value) if isinstance(value, str) else value

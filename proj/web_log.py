@@ -18,6 +18,7 @@ from gunicorn.glogging import Logger as GunicornLogger
 from jobledger.jobs.secrets import MASK, looks_secret
 from jobledger.logs.formatters import TextFormatter, formatter
 from proj.environment import Environment
+from proj.log_filters import without_secret_addresses
 from proj.state import BASE_DIR
 
 PROBES = ("/livez", "/healthz", "/readyz", "/metrics")
@@ -44,6 +45,8 @@ class Logger(GunicornLogger):  # type: ignore[misc]  # gunicorn has no types
         for name in "r", "U", "f":
             for secret in secrets:
                 found[name] = found[name].replace(secret, MASK)
+            # The endpoints of the API have one pattern, which names none of their parts.
+            found[name] = without_secret_addresses(found[name])
         return found
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:

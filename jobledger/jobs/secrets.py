@@ -34,6 +34,8 @@ _ASSIGNED_NAME = re.compile(r"(?<![\w-])(-[\w-]+(?= )|[\w-]+(?=[\"']?[=:]))( +(?
 _ASSIGNED_VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=:)[^'\"]+|(?<=: )[^'\"]+|\S+")
 _URL_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s/@]+@")
 _URL_KEY = re.compile(r"(\bhttps?://)[^\s:/@]+@")
+# A token of the HTTP API, whatever stands before it; as ``admin.tokens`` makes it, or a part of one.
+_API_TOKEN = re.compile(r"(?<![A-Za-z0-9])jl_[0-9a-f]{12}_[A-Za-z0-9_-]+")
 # In prose, a value ends with the word, unless it is quoted, and names stand beside others in a line.
 _PROSE_NAME = re.compile(r"(?<![\w-])(-[\w-]+(?= )|[\w-]+(?=[\"']?[=:]))( +(?!-)|[\"']?[=:][ \t]*)")
 _PROSE_VALUE = re.compile(
@@ -147,7 +149,8 @@ def masked_command(words: Sequence[str]) -> str:
 
 
 def masked_prose(text: str) -> str:
-    """A message or a traceback, with what follows the names of secrets masked, and passwords in URLs."""
+    """A message or a traceback: masks what follows the names of secrets, passwords in URLs, and API tokens."""
+    text = _API_TOKEN.sub(MASK, text)
     text = _URL_KEY.sub(rf"\1{MASK}@", _URL_PASSWORD.sub(rf"\1{MASK}@", text))
     return _with_masked_values(text, _PROSE_NAME, _PROSE_VALUE)
 

@@ -77,8 +77,9 @@ def test_a_readiness_poll_of_an_unready_service_is_not_logged(
     assert log.getvalue() == ""
 
 
-def test_runserver_does_not_log_secret_addresses() -> None:
-    args = ("GET /feeds/s3cret.svg?x HTTP/1.1", "200", 5)
+@pytest.mark.parametrize("path", ["/feeds/", "/unsubscribe/", "/api/v1/start/"])
+def test_runserver_does_not_log_secret_addresses(path: str) -> None:
+    args = (f"GET {path}s3cret.svg?x HTTP/1.1", "200", 5)
     record = logging.LogRecord("django.server", logging.INFO, "", 0, '"%s" %s %s', args, None)
     assert logging.getLogger("django.server").filter(record)
-    assert record.getMessage() == '"GET /feeds/********?x HTTP/1.1" 200 5'
+    assert record.getMessage() == f'"GET {path}********?x HTTP/1.1" 200 5'

@@ -107,7 +107,30 @@ def test_a_secret_that_is_a_part_of_an_address_is_masked(
     request(made, "/feeds/q1w2e3.ics", referer="http://jobs.example.com/feeds/q1w2e3.ics")
     written = capsys.readouterr().out
     assert "q1w2e3" not in written
-    assert "/feeds/********.ics" in written
+    assert "/feeds/********" in written
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+@pytest.mark.parametrize("path", ["/api/v1/start/jl_s3cret", "/api/v1/start/an-other?x=1"])
+def test_the_token_that_starts_a_job_is_masked(
+    path: str, log_format: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request(logger(monkeypatch, log_format), path, referer=f"http://jobs.example.com{path}")
+    written = capsys.readouterr().out
+    assert path[14:22] not in written
+    assert "/api/v1/start/********" in written
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+@pytest.mark.parametrize("url", ["/api/v1/runs/{}", "/api/v1/runs?q={}", "/admin/{}/"])
+def test_a_token_of_the_api_is_masked_wherever_it_is(
+    url: str, log_format: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = f"jl_0123456789ab_{'s3cret-_' * 6}"[:59]
+    request(logger(monkeypatch, log_format), url.format(token), referer=f"http://{url.format(token)}")
+    written = capsys.readouterr().out
+    assert "s3cret" not in written
+    assert url.format("********") in written
 
 
 def test_setting_it_up_again_as_at_a_reload_logs_nothing_twice(

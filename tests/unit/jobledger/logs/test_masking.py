@@ -87,6 +87,7 @@ def test_a_secret_option_of_the_run_is_masked() -> None:
         ("postgres://jobs:abc@db/jobs failed", "postgres://jobs:********@db/jobs failed"),
         ("https://abc@sentry.example.com/1", "https://********@sentry.example.com/1"),
         ("GET /a?token=abc&page=2", "GET /a?token=********&page=2"),
+        ("POST /start/jl_0123456789ab_aB-_9 HTTP", "POST /start/******** HTTP"),
         ("first\npassword=abc\nlast", "first\npassword=********\nlast"),
         ("password:\nlast", "password:\nlast"),
         ("mail ann@example.com, 12:30, key: value", "mail ann@example.com, 12:30, key: value"),
