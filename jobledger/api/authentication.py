@@ -1,5 +1,8 @@
 """Who sends a request: the owner of its token, with the owner's permissions at this time."""
 
+import hashlib
+import json
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID, uuid5
@@ -13,6 +16,7 @@ from jobledger.admin.tokens import changes as tokens
 from jobledger.api import limits
 from jobledger.api.problems import ProblemError
 from jobledger.models import ApiToken, Scope
+from jobledger.runs.dispatch import Once
 
 READING = ("GET", "HEAD", "OPTIONS")
 _RUN_IDS = UUID("8b2b1a38-2f2c-4c1b-8d7f-9f5b8f1f6a10")
@@ -73,15 +77,19 @@ def require(is_allowed: bool, what: str) -> None:  # noqa: FBT001 - reads as a s
         raise ProblemError(HTTPStatus.FORBIDDEN, f"The token's owner may not {what}.")
 
 
-def run_id_for(request: HttpRequest, key: str | None) -> UUID | None:
-    """The id of the run that a request with this idempotency key starts, always the same."""
+def once(request: HttpRequest, key: str | None, what: Sequence[Any]) -> Once | None:
+    """For the run that is started by all requests with the token and this idempotency key.
+
+    ``what`` they start, as JSON, tells one from another.
+    """
     token = token_of(request)
     if not key or token is None:
         return None
     if len(key) > MAX_KEY_LENGTH:
         detail = f"The header Idempotency-Key has more than {MAX_KEY_LENGTH} characters."
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
-    return uuid5(_RUN_IDS, f"{token.key} {key}")
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    return Once(run_id=uuid5(_RUN_IDS, f"{token.key} {key}"), request_digest=digest)
 
 
 def _unauthorized(why: str) -> ProblemError:

@@ -1,9 +1,8 @@
 """Starting runs: the same for a job, a run that is repeated, a schedule and a token that starts one job."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Schema, Status
@@ -11,7 +10,7 @@ from pydantic import Field
 
 from jobledger.admin.options.form import left_to_worker
 from jobledger.admin.runs import changes
-from jobledger.api.authentication import run_id_for, user_of
+from jobledger.api.authentication import once, user_of
 from jobledger.api.problems import ProblemError
 from jobledger.api.responses import invalid, invalid_options, run_of, run_page
 from jobledger.jobs import registry, secrets
@@ -50,7 +49,8 @@ def start(
         request,
         response,
         key,
-        lambda run_id: changes.start_job(user_of(request), job, options, trigger=Trigger.API, run_id=run_id),
+        ["job", job.name, options],
+        lambda once: changes.start_job(user_of(request), job, options, trigger=Trigger.API, once=once),
         warnings,
     )
 
@@ -59,13 +59,17 @@ def answer(
     request: HttpRequest,
     response: HttpResponse,
     key: str | None,
-    begin: Callable[[UUID | None], Run],
-    warnings: list[str] | None = None,
+    what: Sequence[Any],
+    begin: Callable[[dispatch.Once | None], Run],
+    warnings: Sequence[str] = (),
 ) -> Status[Any]:
-    """201 with the run that ``begin`` has started; 200 with the one that the same request started before."""
+    """201 with the run that ``begin`` has started; 200 with the one that the same request started before.
+
+    Raises ProblemError if the key was used for something else; ``what`` is requested, as JSON.
+    """
     status = HTTPStatus.CREATED
     try:
-        run = begin(run_id_for(request, key))
+        run = begin(once(request, key, what))
         run.refresh_from_db()
     except dispatch.RepeatedError as error:
         if not error.is_same:
@@ -73,7 +77,7 @@ def answer(
             raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail) from error
         run, status = error.run, HTTPStatus.OK
         response["Idempotency-Replayed"] = "true"
-    found = {**run_of(request, run), "page": run_page(request, run), "warnings": warnings or []}
+    found = {**run_of(request, run), "page": run_page(request, run), "warnings": list(warnings)}
     response["Location"] = found["url"]
     return Status(status.value, found)
 

@@ -90,6 +90,14 @@ def _depth(value: Any) -> int:
     return depth
 
 
+def is_finite(number: float) -> bool:
+    """Whether a float can hold the number: Python's integers, and JSON's, have no limit."""
+    try:
+        return isfinite(number)
+    except OverflowError:
+        return False
+
+
 def readable(text: str) -> str:
     """Replace what databases reject: NUL becomes ␀, a lone surrogate its escape sequence."""
     if text.isascii():  # the usual case, and worth a fast path: output may be a million lines long

@@ -149,7 +149,7 @@ def masked_command(words: Sequence[str]) -> str:
 
 
 def masked_prose(text: str) -> str:
-    """A message or a traceback: masks what follows the names of secrets, passwords in URLs, and API tokens."""
+    """A message or a traceback; masks what follows names of secrets, passwords in URLs, and API tokens."""
     text = _API_TOKEN.sub(MASK, text)
     text = _URL_KEY.sub(rf"\1{MASK}@", _URL_PASSWORD.sub(rf"\1{MASK}@", text))
     return _with_masked_values(text, _PROSE_NAME, _PROSE_VALUE)

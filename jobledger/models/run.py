@@ -203,6 +203,9 @@ class Run(ResourceUse):
         blank=True,
         help_text="How Django's tasks enqueued it: backend, queue, priority, time, positional arguments.",
     )
+    request_digest = models.CharField(
+        max_length=64, blank=True, help_text="Of the request that started it, if that may be sent again."
+    )
     # Kept with the run, which ends by them wherever it is executed, even if the schedule is gone by then.
     time_limit = models.DurationField(
         null=True, blank=True, help_text="Its schedule's, when it was created. Null: the job's."

@@ -83,16 +83,26 @@ def _max_lengths() -> Mapping[str, int]:
     return {name: getattr(field, "max_length", 0) for name, field in fields.items()}
 
 
-def enqueue(request: RunRequest, *, run_id: uuid.UUID | None = None) -> Run:
+@dataclass(frozen=True, kw_only=True)
+class Once:
+    """That a request, which its client may send again, starts one run."""
+
+    run_id: uuid.UUID
+    """Always the same, whatever is requested."""
+    request_digest: str
+    """Of what is requested: tells it from another request that would have the same run."""
+
+
+def enqueue(request: RunRequest, *, once: Once | None = None) -> Run:
     """Create a queued run, and publish its message once the current transaction has been committed.
 
-    One that may not start yet is left to beat, which publishes it when it may. With a ``run_id``, raises
+    One that may not start yet is left to beat, which publishes it when it may. With ``once``, raises
     RepeatedError if it has been requested before.
     """
     now = clock.now()
     publish_after = request.start_after or now + publisher.RECORDER_GRACE_PERIOD
     row = {**request.as_row(), "queued_at": now, "publish_after": publish_after}
-    run = Run.objects.create(**row) if run_id is None else _create_once(run_id, row)
+    run = Run.objects.create(**row) if once is None else _create_once(once, row)
     if request.start_after is None:
         transaction.on_commit(partial(publisher.try_to_publish, [run]))
     return run
@@ -108,16 +118,14 @@ class RepeatedError(Exception):
         """Whether the same was requested."""
 
 
-def _create_once(run_id: uuid.UUID, row: dict[str, Any]) -> Run:
+def _create_once(once: Once, row: dict[str, Any]) -> Run:
     try:
         with transaction.atomic():
-            return Run.objects.create(pk=run_id, **row)
+            return Run.objects.create(pk=once.run_id, request_digest=once.request_digest, **row)
     except IntegrityError as error:
-        if (run := Run.objects.filter(pk=run_id).defer("traceback").first()) is None:
+        if (run := Run.objects.filter(pk=once.run_id).defer("traceback").first()) is None:
             raise
-        names = ("job", "options", "args", "trigger", "user_id", "schedule_name", "scheduled_for", "routing")
-        is_same = all(getattr(run, name) == row[name] for name in names)
-        raise RepeatedError(run, is_same=is_same) from error
+        raise RepeatedError(run, is_same=run.request_digest == once.request_digest) from error
 
 
 def begin(request: RunRequest, *, worker: str, guard: Guard = FREE, line_id: uuid.UUID | None = None) -> Run:
@@ -240,7 +248,7 @@ class CannotRunAgainError(Exception):
 
 
 def run_again(
-    run: Run, *, trigger: Trigger, username: str, user_id: Any = None, run_id: uuid.UUID | None = None
+    run: Run, *, trigger: Trigger, username: str, user_id: Any = None, once: Once | None = None
 ) -> Run:
     """Enqueue a new run that does the same. Raises CannotRunAgainError, or RepeatedError as ``enqueue``."""
     if not Status(run.status).is_final:
@@ -265,7 +273,7 @@ def run_again(
             time_limit_grace=run.time_limit_grace,
             enqueued_as={name: value for name, value in run.enqueued_as.items() if name != "run_after"},
         ),
-        run_id=run_id,
+        once=once,
     )
 
 

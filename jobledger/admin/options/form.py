@@ -11,7 +11,6 @@ The parser validates the input. Its errors are shown next to the fields they ref
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, cast
 
 from django import forms
@@ -21,7 +20,7 @@ from jobledger.admin.options.fields import SecretField, UnsuitableValueError
 from jobledger.admin.options.job_options import Layout, OptionRow, OptionSection
 from jobledger.admin.options.suitable_fields import field_for
 from jobledger.admin.options.widgets import SecretText
-from jobledger.jobs import secrets
+from jobledger.jobs import json_text, secrets
 from jobledger.jobs.options import (
     OptionsError,
     command_line,
@@ -338,5 +337,5 @@ def _takes_free_text(option: Option) -> bool:
 def _as_number(value: Any, parsed: Any) -> Any:
     if isinstance(value, list) and isinstance(parsed, list) and len(value) == len(parsed):
         return [_as_number(item, number) for item, number in zip(value, parsed, strict=True)]
-    is_number = type(parsed) in (int, float) and isfinite(parsed)
+    is_number = type(parsed) in (int, float) and json_text.is_finite(parsed)
     return parsed if is_number and isinstance(value, str) and str(parsed) == value else value

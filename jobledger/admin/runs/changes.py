@@ -5,7 +5,6 @@ The pages and the HTTP API call the same functions. Permissions are checked by t
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
@@ -27,11 +26,11 @@ def start_job(
     *,
     trigger: Trigger = Trigger.ADMIN,
     past: Run | None = None,
-    run_id: UUID | None = None,
+    once: dispatch.Once | None = None,
 ) -> Run:
     """Start the job with valid options; as a repeat of ``past``, for the same slot.
 
-    Raises dispatch.RepeatedError if there is a run with the id ``run_id``.
+    Raises dispatch.RepeatedError if the run that is to start ``once`` has been requested before.
     """
     request = dispatch.RunRequest(
         job=job.name,
@@ -43,7 +42,7 @@ def start_job(
         scheduled_for=past.scheduled_for if past else None,
         routing=past.routing if past else {},
     )
-    run = dispatch.enqueue(request, run_id=run_id)
+    run = dispatch.enqueue(request, once=once)
     text = f"Started {command_line(job, options)}"
     audit_log.log_action(user, [run], f"{text}, repeating run {past.pk}." if past else f"{text}.")
     return run
@@ -63,13 +62,13 @@ def cancel_run(user: User, run: Run, *, trigger: Trigger = Trigger.ADMIN, commen
 
 @transaction.atomic
 def start_run_again(
-    user: User, run: Run, *, trigger: Trigger = Trigger.ADMIN, run_id: UUID | None = None
+    user: User, run: Run, *, trigger: Trigger = Trigger.ADMIN, once: dispatch.Once | None = None
 ) -> Run:
     """Start a new run of the same job with the same options.
 
-    Raises dispatch.CannotRunAgainError, or dispatch.RepeatedError if there is a run with the id ``run_id``.
+    Raises dispatch.CannotRunAgainError, or dispatch.RepeatedError as ``start_job``.
     """
-    new = dispatch.run_again(run, trigger=trigger, **_author(user), run_id=run_id)
+    new = dispatch.run_again(run, trigger=trigger, **_author(user), once=once)
     audit_log.log_action(user, [run], f"Started again as run {new.pk}.")
     audit_log.log_action(user, [new], f"Started as a repeat of run {run.pk}.")
     return new

@@ -4,7 +4,6 @@ The pages and the HTTP API call the same functions.
 """
 
 from typing import Any
-from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -42,12 +41,12 @@ def set_enabled(user: User, schedules: QuerySet[PeriodicTask], *, enabled: bool)
 
 @transaction.atomic
 def run_now(
-    user: User, schedule: PeriodicTask, *, trigger: Trigger = Trigger.ADMIN, run_id: UUID | None = None
+    user: User, schedule: PeriodicTask, *, trigger: Trigger = Trigger.ADMIN, once: dispatch.Once | None = None
 ) -> Run:
     """Start a run of the schedule, even if it is disabled or paused.
 
-    Raises BrokenScheduleError, PermissionDenied, or dispatch.RepeatedError if there is a run with the id
-    ``run_id``.
+    Raises BrokenScheduleError, PermissionDenied, or dispatch.RepeatedError if the run that is to start
+    ``once`` has been requested before.
     """
     target = slot_runs.target_of(schedule)
     if not rights.may_start(user, target.job):
@@ -64,6 +63,6 @@ def run_now(
         routing=delivery.routing_of(schedule),
         **limits.of_policy(SchedulePolicy.of(schedule)),
     )
-    run = dispatch.enqueue(request, run_id=run_id)
+    run = dispatch.enqueue(request, once=once)
     audit_log.log_action(user, [schedule], f"Run now: run {run.pk}.")
     return run

@@ -136,7 +136,8 @@ def run_again(
             request,
             response,
             headers.idempotency_key,
-            lambda new_id: changes.start_run_again(user, run, trigger=Trigger.API, run_id=new_id),
+            ["again", str(run.pk)],
+            lambda once: changes.start_run_again(user, run, trigger=Trigger.API, once=once),
         )
     except dispatch.CannotRunAgainError as error:
         raise ProblemError(HTTPStatus.CONFLICT, str(error)) from error

@@ -199,7 +199,8 @@ def run_schedule(
             request,
             response,
             headers.idempotency_key,
-            lambda run_id: changes.run_now(user, schedule, trigger=Trigger.API, run_id=run_id),
+            ["schedule", schedule.pk],
+            lambda once: changes.run_now(user, schedule, trigger=Trigger.API, once=once),
         )
     except BrokenScheduleError as error:
         raise ProblemError(HTTPStatus.CONFLICT, f"{schedule.name} is broken: {error}.") from error

@@ -6,7 +6,6 @@ left to the parser.
 """
 
 import json
-import math
 from argparse import OPTIONAL, REMAINDER, ZERO_OR_MORE, Action
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from enum import Enum
 from io import IOBase
 from typing import Any
 
-from jobledger.jobs.json_text import excerpt, parse
+from jobledger.jobs.json_text import excerpt, is_finite, parse
 from jobledger.jobs.options.argparse_internals import Kind, extends, is_own_action
 from jobledger.jobs.options.argument_list import Occurrence
 from jobledger.jobs.options.errors import OptionsError
@@ -147,8 +146,10 @@ def _word(option: Option, value: object) -> str:
         return _word_of_bool(option, value)
     if isinstance(value, str):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and is_finite(value):
         return str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise _expected(option, "a number below 1.8e308", value)
     raise _expected(option, "text or a number", value)
 
 
@@ -220,7 +221,7 @@ def number_or_text(action: Action, word: str) -> Any:
     if action.type is int or action.type is float:
         with suppress(ValueError):
             number = action.type(word)
-            return number if math.isfinite(number) else word
+            return number if is_finite(number) else word
     return word
 
 
@@ -297,7 +298,7 @@ def scalar(taker: Action, value: Any) -> Any:
 def _is_json_scalar(value: object) -> bool:
     if isinstance(value, bool | Enum):
         return False
-    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, str | int) or (isinstance(value, float) and is_finite(value))
 
 
 def _texts(value: Any) -> Iterator[str]:

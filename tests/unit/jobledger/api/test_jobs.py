@@ -59,6 +59,11 @@ def test_options_are_validated_by_the_commands_parser() -> None:
     assert not Run.objects.exists()
 
 
+def test_a_number_that_is_too_large_is_not_valid() -> None:
+    problem = problem_of(ApiClient().send("post", START, {"options": {"days": 10**400}}), 422)
+    assert "days: expected a number below 1.8e308" in problem["errors"][0]["detail"]
+
+
 def test_a_mask_is_not_taken_for_a_secret() -> None:
     problem = problem_of(ApiClient().send("post", START, {"options": {"days": MASK}}), 422)
     assert "there is none here" in problem["detail"]
@@ -90,6 +95,14 @@ def test_a_repeated_request_starts_nothing_twice() -> None:
     assert second["Idempotency-Replayed"] == "true"
     assert first.json()["id"] == second.json()["id"]  # type: ignore[attr-defined]
     assert (Run.objects.count(), AuditEntry.objects.filter(object_type="jobledger.run").count()) == (1, 1)
+
+
+@pytest.mark.parametrize("value", [12345678901234567890.123, 1e300, 0.1, -0.0])
+def test_a_repeated_number_is_the_same_however_the_database_stores_it(value: float) -> None:
+    client, key = ApiClient(), {"Idempotency-Key": "build-17"}
+    body = {"options": {"seconds": value}}
+    first = client.post("jobs/lasting/runs", body, **key)
+    assert client.post("jobs/lasting/runs", body, **key)["id"] == first["id"]
 
 
 def test_a_key_is_for_one_request_of_one_token() -> None:

@@ -163,6 +163,23 @@ def test_a_run_is_repeated_once_for_each_key() -> None:
     assert Run.objects.count() == 2
 
 
+def test_a_key_is_for_the_repetition_of_one_run() -> None:
+    client, key = ApiClient(), {"Idempotency-Key": "k"}
+    first = client.post("jobs/hello/runs", **key)
+    Run.objects.update(status=Status.SUCCEEDED)
+    other, others = create_run(job="hello"), {"Idempotency-Key": "l"}
+    again = client.post(f"runs/{first['id']}/again", **others)
+    assert again["id"] == client.post(f"runs/{first['id']}/again", **others)["id"]
+    for path, used in (
+        (f"runs/{other.pk}/again", others),
+        ("jobs/hello/runs", others),
+        (f"runs/{first['id']}/again", key),
+    ):
+        problem = problem_of(client.send("post", path, {}, **used), 422)
+        assert "used for another request" in problem["detail"]
+    assert Run.objects.count() == 3
+
+
 def test_a_live_run_is_not_repeated() -> None:
     run = create_run(status=Status.RUNNING)
     problem = problem_of(ApiClient().send("post", f"runs/{run.pk}/again", {}), 409)

@@ -18,6 +18,8 @@ from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.parsers import Argument, arg
 
 CHOICES = arg("--level", type=int, choices=[1, 2, 3], default=1)
+HUGE = f"1{'0' * 400}"
+"""A whole number that no float can hold."""
 
 
 class Custom(Action):
@@ -32,6 +34,8 @@ class Custom(Action):
         (arg("x"), "-a", "-a"),
         (arg("--x", type=int), "7", 7),
         (arg("--x", type=whole_number(0, 9)), "7", 7),
+        (arg("--x", type=int), HUGE, HUGE),
+        (arg("--x", type=whole_number(0, 10**500)), HUGE, HUGE),
         (arg("--x", type=float), "0.5", 0.5),
         (arg("--x", default="d"), '""', ""),
         (arg("--x", type=int, choices=[1, 2]), "2", 2),

@@ -122,6 +122,7 @@ WRONG_SHAPES = [
     (DAYS, {"a": 1}, 'days: expected text or a number, not {"a": 1}'),
     (DAYS, float("nan"), "days: expected text or a number, not NaN"),
     (DAYS, float("inf"), "days: expected text or a number, not Infinity"),
+    (DAYS, 10**400, f"days: expected a number below 1.8e308, not 1{'0' * 78}…"),
     (TAGS, "a", 'tags: expected a list of values, not "a"'),
     (TAGS, [["a"]], 'tags: expected text or a number, not ["a"]'),
     (TAGS, [None], "tags: expected text or a number, not null"),
