@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from django.db import Error, transaction
 from django.db.models import Case, Count, F, Q, When
@@ -399,9 +400,15 @@ def _is_valid_elsewhere(row: NextSlot, now: datetime) -> bool:
 
 def _mark_broken(row: NextSlot, name: str, reason: str) -> None:
     if row.broken != reason:
-        logger.error("Schedule %s is broken: %s", name, reason)
+        # Not of what the rest of the transaction repairs, such as the import of a chain.
+        transaction.on_commit(partial(_log_broken, row.pk, name, reason), robust=True)
     row.slot, row.due_at, row.broken, row.version = None, None, reason, code_version()
     row.look_at = None
+
+
+def _log_broken(pk: int, name: str, reason: str) -> None:
+    if NextSlot.objects.filter(pk=pk, broken=reason).exists():
+        logger.error("Schedule %s is broken: %s", name, reason)
 
 
 def _add_missing_policies(loaded: Loaded, now: datetime) -> set[int]:

@@ -165,6 +165,25 @@ def test_a_file_that_is_not_valid_changes_nothing(schedules: dict[str, Any], tex
     assert isinstance(times("a"), CronTimes)
 
 
+def broken_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if "is broken" in each.getMessage()]
+
+
+def test_an_import_logs_no_schedule_as_broken_that_is_fine_in_the_end(
+    caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: Any
+) -> None:
+    file = file_of(a=starts_after("b"), b=CRON)
+    with django_capture_on_commit_callbacks(execute=True) as callbacks:
+        import_schedules(file, user="ann", dry_run=True)
+    assert not callbacks
+    with django_capture_on_commit_callbacks(execute=True):
+        import_schedules(file, user="ann")
+    assert broken_lines(caplog) == []
+    with django_capture_on_commit_callbacks(execute=True):
+        PeriodicTask.objects.get(name="b").delete()
+    assert broken_lines(caplog) == ["Schedule a is broken: after: there is no schedule 'b'"]
+
+
 def test_an_earlier_version_is_brought_back_with_its_predecessors(admin_client: Client) -> None:
     hourly("first")
     hourly("second")
