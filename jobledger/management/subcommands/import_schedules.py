@@ -16,6 +16,7 @@ from jobledger.admin.schedules.versions.importing import (
     MeanwhileChangedError,
     Outcome,
     import_schedules,
+    renamed_in,
 )
 from jobledger.management import printing
 from jobledger.management.operator_command import OperatorCommand
@@ -63,7 +64,7 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             file = _file(options["file"], options["format"])
-            if options["prune"] and not options["dry_run"] and not options["yes"]:
+            if options["prune"] and not (options["dry_run"] or options["yes"] or file.problems):
                 self._confirm_deletions(file)
             outcomes = import_schedules(
                 file,
@@ -87,7 +88,8 @@ class Command(OperatorCommand):
 
     def _confirm_deletions(self, file: ScheduleFile) -> None:
         stored = PeriodicTask.objects.order_by("name").values_list("name", flat=True)
-        names = [name for name in stored if name not in file.documents]
+        kept = {*file.documents, *renamed_in(file).values()}
+        names = [name for name in stored if name not in kept]
         if not (parts := [*_counted(names, "schedule"), *_counted(_unused_calendars(file), "calendar")]):
             return
         what = " and ".join(parts)

@@ -5,7 +5,7 @@ file can be kept under version control, and shows what has changed.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -62,6 +62,12 @@ class ScheduleFile:
     """Those of calendars; None if the file says nothing about them."""
     lines: Mapping[Path, int]
     """The line of each key, as far as they are known."""
+    problems: Sequence[Problem] = ()
+    """What is wrong with its keys. The documents are without them, so that the rest can be validated too."""
+
+    def has_problem(self, *path: str) -> bool:
+        """Whether one of its keys there is wrong."""
+        return any(each.path[: len(path)] == path for each in self.problems)
 
     def problem(self, path: Path, text: str) -> Problem:
         """A problem there, with its line."""
@@ -88,7 +94,10 @@ def file_text(
 
 
 def read(text: str, kind: str) -> ScheduleFile:
-    """Parse a file. Raises InvalidFileError or yaml_texts.MissingLibraryError."""
+    """Parse a file, which may have ``problems``.
+
+    Raises InvalidFileError if it is none of schedules, or yaml_texts.MissingLibraryError.
+    """
     try:
         content, lines = yaml_texts.loaded(text) if kind == YAML else (_loaded_json(text), {})
         # What JSON cannot represent cannot be stored.
@@ -99,16 +108,38 @@ def read(text: str, kind: str) -> ScheduleFile:
         raise InvalidFileError([Problem(text="it is nested too deep")]) from error
     except ValueError as error:
         raise InvalidFileError([Problem(text=str(error))]) from error
-    problems = [_located(lines, path, text) for path, text in _problems(content)]
-    if problems:
+    found = list(_problems(content))
+    problems = [_located(lines, path, text) for path, text in found]
+    if not _is_export(content):
         raise InvalidFileError(problems)
+    content = _without(content, {path for path, _ in found})
     documents = content.get(SCHEDULES) or {}
     calendars = (content[CALENDARS] or {}) if CALENDARS in content else None
     return ScheduleFile(
         documents={name: _without_nulls(each) for name, each in documents.items()},
         calendars=calendars and {name: _without_nulls(each) for name, each in calendars.items()},
         lines=lines,
+        problems=problems,
     )
+
+
+def _is_export(content: Any) -> bool:
+    return (
+        isinstance(content, dict)
+        and content.get(VERSION_KEY) is not True
+        and content.get(VERSION_KEY) == VERSION
+    )
+
+
+def _without(value: Any, wrong: Collection[Path], path: Path = ()) -> Any:
+    """The value without what is at these paths. A schedule or calendar keeps its name."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: {} if (*path, name) in wrong else _without(each, wrong, (*path, name))
+        for name, each in value.items()
+        if (*path, name) not in wrong or len(path) == 1
+    }
 
 
 def _located(lines: Mapping[Path, int], path: Path, text: str) -> Problem:

@@ -31,6 +31,8 @@ from jobledger.schedules.rules.wallclock import EARLIEST, LATEST, is_representab
 from jobledger.schedules.stored_times import ClockedTimes
 
 TIMINGS = ("cron", "every", "at", "solar", "after")
+_ONLY_WITH = {"timezone": ("cron", "at"), "after_failure": ("after",)}
+"""With which timings these keys mean anything."""
 _EVERY = re.compile(r"([0-9]{1,10}) *(microsecond|second|minute|hour|day)s?")
 _ORIGINS = {
     "declared_as": DeclaredSchedule._meta.get_field("name"),
@@ -80,18 +82,18 @@ def filled(
 
 
 def problems(name: str, document: Document, form: EditForm) -> list[tuple[Path, str]]:
-    """What is wrong with the values, by the keys of the document; empty if they can be saved."""
+    """All that is wrong with the values, by the keys of the document; empty if they can be saved."""
     found = list(_general_problems(name, document))
-    if found:
-        return found
+    known = {path for path, _ in found}
     for each in (form.details, form.policy, form.times, form.calendars):
         each.is_valid()
     form.target.is_valid()
     # Whether runs can be moved depends on the timing and the calendars.
     _ = form.posted_times
-    errors = [(path, text) for part in _parts(form) for path, text in _errors(part)]
+    errors = [(path, text) for part in _parts(form, document) for path, text in _errors(part)]
+    found += [(path, text) for path, text in errors if path not in known]
     # Only then, since it asks for secrets again that would be entered in a browser.
-    return errors if errors or form.is_valid else [((), "it is not valid")]
+    return found if found or form.is_valid else [((), "it is not valid")]
 
 
 def missing_secrets(document: Document, stored: Document) -> list[Path]:
@@ -163,8 +165,9 @@ def _target(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _times(values: Mapping[str, Any], stored: PeriodicTask | None) -> dict[str, Any]:
     if values["cron"]:
-        zone = {"zone": values["timezone"]} if values["timezone"] else {}
-        return {"kind": forms.CRON, "cron": values["cron"], "dialect": values["dialect"], **zone}
+        # Without one, it is refused, but the expression is to be judged as well.
+        zone = values["timezone"] or "UTC"
+        return {"kind": forms.CRON, "cron": values["cron"], "dialect": values["dialect"], "zone": zone}
     if found := _EVERY.fullmatch(values["every"].strip()):
         return {"kind": forms.INTERVAL, "every": found[1], "unit": f"{found[2]}s"}
     if values["at"]:
@@ -199,6 +202,9 @@ def _general_problems(name: str, document: Document) -> Iterator[tuple[Path, str
     if name != name.strip():
         yield (), "a name must not begin or end with whitespace"
     yield from _target_problems(document)
+    if document.get("job") and not document.get("task") and document.get("args"):
+        yield ("args",), "a job takes no positional arguments here: its options have names"
+    yield from _kind_problems(document)
     yield from _timing_problems(document)
     for key, column in _ORIGINS.items():
         text, longest = document.get(key, ""), column.max_length or 0
@@ -207,25 +213,35 @@ def _general_problems(name: str, document: Document) -> Iterator[tuple[Path, str
 
 
 def _target_problems(document: Document) -> Iterator[tuple[Path, str]]:
+    """If there are any, it cannot be said which options would be valid."""
     job = document.get("job", "")
     if bool(job) == bool(document.get("task")):
         yield (), "exactly one of job and task is required"
     elif job and job not in registry.all_jobs():
         hint = registry.suggestion(job, registry.all_jobs())
         yield ("job",), f"there is no job {job!r}. {hint}".rstrip()
-    elif job and document.get("args"):
-        yield ("args",), "a job takes no positional arguments here: its options have names"
+
+
+def _timings(document: Document) -> list[str]:
+    return [key for key in TIMINGS if document.get(key)]
+
+
+def _kind_problems(document: Document) -> Iterator[tuple[Path, str]]:
+    """If there are any, the form for the timing would be filled in with something else."""
+    given = _timings(document)
+    if len(given) != 1:
+        yield (), f"exactly one of {', '.join(TIMINGS)} is required, not {', '.join(given) or 'none'}"
+    elif given == ["every"] and not _EVERY.fullmatch(document["every"].strip()):
+        yield ("every",), f"{document['every']!r} is not an interval, such as 15 minutes"
 
 
 def _timing_problems(document: Document) -> Iterator[tuple[Path, str]]:
-    given = [key for key in TIMINGS if document.get(key)]
-    if len(given) != 1:
-        yield (), f"exactly one of {', '.join(TIMINGS)} is required, not {', '.join(given) or 'none'}"
-        return
-    if given == ["every"] and not _EVERY.fullmatch(document["every"].strip()):
-        yield ("every",), f"{document['every']!r} is not an interval, such as 15 minutes"
+    given = _timings(document)
     if given == ["cron"] and not document.get("timezone"):
         yield ("timezone",), "a cron expression needs one, such as Europe/London"
+    for key, timings in _ONLY_WITH.items():
+        if document.get(key) and given and not set(given).intersection(timings):
+            yield (key,), f"it has no effect with {given[0]}: leave it out"
     with_offset = ("start_time", "expires", *(() if document.get("timezone") else ("at",)))
     for key in with_offset:
         if (text := document.get(key, "")) and not _time(text):
@@ -237,8 +253,14 @@ def _timing_problems(document: Document) -> Iterator[tuple[Path, str]]:
         yield ("anchor",), f"{anchor!r} {_NO_TIME}"
 
 
-def _parts(form: EditForm) -> Iterator[BaseForm]:
-    yield from (form.details, form.policy, form.times, form.calendars, form.target.choice)
+def _parts(form: EditForm, document: Document) -> Iterator[BaseForm]:
+    """The forms whose errors are those of the document."""
+    yield from (form.details, form.policy)
+    if not any(_kind_problems(document)):
+        yield form.times
+    yield form.calendars
+    if not any(_target_problems(document)):
+        yield form.target.choice
 
 
 def _errors(form: BaseForm) -> Iterator[tuple[Path, str]]:

@@ -40,11 +40,27 @@ def save(
     return found
 
 
+def problems(schedule: PeriodicTask | None, documents: Mapping[str, Document]) -> list[tuple[Path, str]]:
+    """What is wrong with the rules of a schedule that cannot be saved; None if it is new."""
+    stored = {rule.name: rule for rule in schedule.alert_rules.all()} if schedule else {}
+    found = []
+    for name, document in documents.items():
+        _, wrong = _checked(schedule.name if schedule else "", name, document, stored.get(name))
+        found += [((KEY, name, *path), text) for path, text in wrong]
+    return found
+
+
 def missing_destinations(document: Document) -> list[str]:
     """The destinations of a schedule's alert rules that do not exist."""
     named = {name for rule in document.get(KEY, {}).values() for name in rule.get("destinations", [])}
     known = AlertDestination.objects.filter(name__in=named).values_list("name", flat=True)
     return sorted(named.difference(known))
+
+
+def owner_of(declaration: str) -> str:
+    """The name of the schedule that follows it; empty if there is none."""
+    record = DeclaredSchedule.objects.filter(name=declaration).select_related("schedule").first()
+    return str(record.schedule.name) if record and record.schedule else ""
 
 
 def link_declaration(schedule: PeriodicTask, name: str) -> bool:
@@ -65,14 +81,9 @@ def link_declaration(schedule: PeriodicTask, name: str) -> bool:
 def _save(
     user: User | str, schedule: PeriodicTask, name: str, document: Document, rule: AlertRule | None
 ) -> Iterator[tuple[Path, str]]:
-    names = document.get("destinations", [])
-    ids = dict(AlertDestination.objects.filter(name__in=names).values_list("name", "pk"))
-    if missing := [each for each in names if each not in ids]:
-        yield ("destinations",), f"there is no alert destination {', '.join(map(repr, missing))}"
-        return
-    form = RuleForm({"name": name, "schedule": schedule.name, **_data(document, ids)}, instance=rule)
-    if not form.is_valid():
-        yield from _errors(form)
+    form, wrong = _checked(schedule.name, name, document, rule)
+    if wrong:
+        yield from wrong
         return
     before = _admin().readable(AlertRule.objects.get(pk=rule.pk)) if rule else {}
     saved = form.save()
@@ -80,12 +91,25 @@ def _save(
     audit_log.log_edit(user, saved, changes, verb=audit_log.CHANGED if rule else audit_log.ADDED)
 
 
+def _checked(
+    schedule: str, name: str, document: Document, rule: AlertRule | None
+) -> tuple[RuleForm, list[tuple[Path, str]]]:
+    """The form of a rule of the schedule of this name, and what is wrong with it."""
+    names = document.get("destinations", [])
+    ids = dict(AlertDestination.objects.filter(name__in=names).values_list("name", "pk"))
+    missing = [each for each in names if each not in ids]
+    text = f"there is no alert destination {', '.join(map(repr, missing))}"
+    found = [(("destinations",), text)] if missing else []
+    form = RuleForm({"name": name, "schedule": schedule, **_data(document, ids)}, instance=rule)
+    return form, [*found, *_errors(form)]
+
+
 def _data(document: Document, ids: Mapping[str, int]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for name, key in RULE_KEYS.items():
         value = document.get(name, key.default)
         if key.kind is Kind.NAMES:
-            data[name] = [ids[each] for each in value] if name == "destinations" else value
+            data[name] = [ids[each] for each in value if each in ids] if name == "destinations" else value
         elif key.kind is not Kind.FLAG:
             data[name] = "" if value is None else str(value)
         elif value:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -34,6 +35,7 @@ from jobledger.schedules.stored_times import (
     SolarTimes,
 )
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, limited_by
+from tests.unit.jobledger.schedules.chains.builders import follower
 
 pytestmark = pytest.mark.django_db
 
@@ -57,7 +59,8 @@ def file_of(**schedules: Any) -> str:
 
 
 def probe(**values: Any) -> dict[str, Any]:
-    return {"job": "probe", "cron": "0 3 * * *", "timezone": "UTC", **values}
+    zone = {"timezone": "UTC"} if values.get("cron", True) else {}
+    return {"job": "probe", "cron": "0 3 * * *", **zone, **values}
 
 
 def problems(text: str, **options: Any) -> list[str]:
@@ -305,6 +308,14 @@ def test_what_does_not_change_need_not_be_valid() -> None:
         ({"anchor": "9999-12-31T23:59:59+00:00"}, "anchor: '9999-12-31T23:59:59+00:00' is not a time"),
         ({"declared_as": "x" * 201}, "declared_as: expected at most 200 characters"),
         ({"imported_line": "a\x00"}, "imported_line: expected at most 64 characters, and no control"),
+        (
+            {"after_failure": True},
+            "after_failure: it has no effect with cron: leave it out",
+        ),
+        (
+            {"cron": "", "every": "2 days", "timezone": "UTC"},
+            "timezone: it has no effect with every: leave it out",
+        ),
         ({"anchor": "then"}, "anchor: 'then' is not a time with an offset"),
         ({"dialect": "quartz"}, "dialect: 'quartz' is not one of cron, celery"),
         ({"misfire": "never"}, "misfire: "),
@@ -336,6 +347,71 @@ def test_what_is_wrong_is_said_with_its_path_and_nothing_is_imported(
 def test_every_problem_is_said_at_once() -> None:
     text = file_of(one=probe(cron="x"), two=probe(jitter="x", priority=-1))
     assert len(problems(text)) == 3
+
+
+def problems_in_yaml(text: str) -> list[str]:
+    with pytest.raises(InvalidFileError) as caught:
+        import_schedules(read(text, YAML), user="root")
+    return [str(each) for each in caught.value.problems]
+
+
+def test_the_manual_shows_the_mistakes_of_its_own_file() -> None:
+    AlertDestination.objects.create(name="pager", kind="mail", addresses="ops@example.com")
+    page = (Path(__file__).parents[6] / "docs" / "how-to" / "keep-schedules-in-a-file.md").read_text()
+    file, mistakes = (block.partition("```")[0] for block in page.split("```text\n")[1:3])
+    assert actions(imported(file)) == {"cleanup at night": "add"}
+    PeriodicTask.objects.all().delete()
+    wrong = file.replace("30 3 * * mon-fri", "30 25 * * mon-fri").replace("jitter", "jiter")
+    assert "\n".join(problems_in_yaml(wrong)) + "\n" == mistakes
+
+
+def test_mistakes_of_every_kind_are_said_at_once() -> None:
+    Calendar.objects.create(name="holidays", entries="sat")
+    file = {
+        "jobledger_schedules": 1,
+        "calendars": {"closed": {"entries": ["someday"]}},
+        "schedules": {
+            "keys": probe(jiter="5 min", priority="high", queue="a b"),
+            "shape": probe(
+                timezone="", cron="61 * * * *", start_time="tomorrow", misfire="never", declared_as="\n"
+            ),
+            "target": {**probe(jitter="soon"), "job": "prob", "options": {"anything": 1}},
+            "secrets": probe(ping_url=MASK, headers={"api_key": MASK}, catch_up_limit=0),
+            "rules": probe(catch_up_limit=0, alert_rules={"x": {"destinations": ["ops"], "kinds": ["sad"]}}),
+            "a": {"job": "probe", "after": ["b"], "misfire": "never"},
+            "b": {"job": "probe", "after": ["a", "absent"]},
+            "closed": probe(not_on=["closed"], only_on=["holidays"]),
+            "fine": probe(not_on=["holidays"]),
+            "none": 3,
+        },
+    }
+    found = [each.partition(": ")[0] for each in problems(json.dumps(file))]
+    assert sorted(found) == sorted(
+        [
+            "calendars.closed.entries",
+            *(f"schedules.keys.{key}" for key in ("jiter", "priority", "queue")),
+            *(
+                f"schedules.shape.{key}"
+                for key in ("timezone", "cron", "start_time", "misfire", "declared_as")
+            ),
+            *(f"schedules.target.{key}" for key in ("job", "jitter")),
+            *(f"schedules.secrets.{key}" for key in ("ping_url", "headers.api_key", "catch_up_limit")),
+            *(f"schedules.rules.{key}" for key in ("catch_up_limit",)),
+            *(f"schedules.rules.alert_rules.x.{key}" for key in ("destinations", "kinds")),
+            *(f"schedules.{key}" for key in ("a.misfire", "a.after", "b.after", "none")),
+        ]
+    )
+    assert not PeriodicTask.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"timezon": "UTC", "timezone": ""}, {"jbo": "probe", "job": ""}, {"corn": "x", "cron": ""}, {"cron": 5}],
+)
+def test_what_is_missing_only_because_its_key_is_wrong_is_not_said_as_well(wrong: dict[str, Any]) -> None:
+    values = {key: value for key, value in probe(**wrong).items() if value}
+    (found,) = problems(file_of(nightly=values))
+    assert found.startswith(f"schedules.nightly.{next(iter(wrong))}: ")
 
 
 # Secrets
@@ -407,8 +483,54 @@ def test_a_stored_schedule_keeps_its_origin() -> None:
 
 def test_a_declaration_of_another_schedule_is_not_taken_away() -> None:
     sync()
-    (found,) = problems(file_of(mine=probe(declared_as="hello")))
-    assert found == "schedules.mine.declared_as: this declaration belongs to another schedule"
+    hello: Any = dict(all_documents(PeriodicTask.objects.filter(name="hello")))["hello"]
+    (found,) = problems(file_of(hello=hello, mine=probe(declared_as="hello")))
+    assert found == (
+        'schedules.mine.declared_as: this declaration belongs to the schedule "hello": give that one this '
+        "name, or delete it, or leave the key out"
+    )
+
+
+def test_an_import_renames_a_declared_schedule_back() -> None:
+    sync()
+    then = follower("hello", since=NOON, name="then")
+    text = exported()
+    schedule = PeriodicTask.objects.get(name="hello")
+    schedule.name = "hallo"
+    schedule.save()
+    for prune in (False, True):
+        found = imported(text, dry_run=True, prune=prune)
+        assert {name: each for name, each in actions(found).items() if each != "none"} == {"hello": "change"}
+        assert [(each.key, each.old, each.new) for each in found["hello"].differences] == [
+            ("name", '"hallo"', '"hello"')
+        ]
+    imported(text, prune=True)
+    schedule.refresh_from_db()
+    assert schedule.name == "hello"
+    assert [link.schedule for link in then.predecessors.all()] == [schedule]
+    entry = AuditEntry.objects.get(object_id=str(schedule.pk), verb="changed")
+    assert entry.changes == [["Name", "hallo", "hello"]]
+    assert set(actions(imported(text)).values()) == {"none"}
+
+
+def test_what_else_differs_in_a_renamed_schedule_is_changed_with_its_name() -> None:
+    sync()
+    text = exported()
+    schedule = PeriodicTask.objects.get(name="hello")
+    described = schedule.description
+    PeriodicTask.objects.filter(name="hello").update(name="hallo", description="other")
+    found = imported(text)["hello"]
+    assert [each.key for each in found.differences] == ["name", "description"]
+    schedule.refresh_from_db()
+    assert (schedule.name, schedule.description) == ("hello", described)
+
+
+def test_a_renamed_schedule_that_is_in_the_file_under_both_names_keeps_its_own() -> None:
+    sync()
+    PeriodicTask.objects.filter(name="hello").update(name="hallo")
+    documents: Any = dict(all_documents(PeriodicTask.objects.filter(name="hallo")))
+    (found,) = problems(file_of(hallo=documents["hallo"], hello=documents["hallo"]))
+    assert found.startswith('schedules.hello.declared_as: this declaration belongs to the schedule "hallo"')
 
 
 def test_an_interval_keeps_its_grid() -> None:
