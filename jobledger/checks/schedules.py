@@ -26,6 +26,7 @@ from jobledger.runs.publishing import delivery
 from jobledger.schedules import declared, slot_runs, stored_schedules
 from jobledger.schedules.chains import links
 from jobledger.schedules.chains.cycles import path_of
+from jobledger.schedules.chains.obstacles import lasting_obstacle
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import next_slot
 from jobledger.schedules.rules.surprises import clock_surprises, surprises
@@ -166,6 +167,14 @@ def _never_runs(name: str, schedule: PeriodicTask) -> Iterator[CheckMessage]:
         yield checks.Warning(escaped(text), hint=hint, id="jobledger.W027")
 
 
+def _never_follows(name: str, schedule: PeriodicTask) -> Iterator[CheckMessage]:
+    """Schedules that start after others which start nothing themselves."""
+    if why := lasting_obstacle(schedule):
+        text = f"The schedule {name!r} does not start: {why}."
+        hint = "Enable what it starts after, let it start after others, or disable it."
+        yield checks.Warning(escaped(text), hint=hint, id="jobledger.W030")
+
+
 def _invalid_timing() -> Iterator[CheckMessage]:
     for name, schedule, unreadable in stored_schedules.each_enabled("pk"):
         if reason := stored_schedules.why_broken(schedule) if schedule else unreadable:
@@ -175,6 +184,7 @@ def _invalid_timing() -> Iterator[CheckMessage]:
         elif schedule:
             yield from _surprises(name, schedule)
             yield from _never_runs(name, schedule)
+            yield from _never_follows(name, schedule)
 
 
 def _surprises(name: str, schedule: PeriodicTask) -> Iterator[CheckMessage]:

@@ -18,9 +18,11 @@ from django.db import Error
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from jobledger import clock
 from jobledger.calendars.use import NO_CALENDARS, CalendarUse
 from jobledger.management import arguments, printing
 from jobledger.schedules import slot_runs, stored_schedules
+from jobledger.schedules.chains.obstacles import obstacles_of
 from jobledger.schedules.planning.policy import Policy
 from jobledger.schedules.rules import wallclock
 from jobledger.schedules.rules.calendar_rule import CalendarRule
@@ -127,6 +129,9 @@ def chain_notes(choice: Choice) -> Iterator[str]:
         if isinstance(each.rule, Chained):
             words = rule_words(each.rule, each.zone)
             yield f"Schedule {each.label!r} starts {words}, and has no times of its own."
+            if each.schedule_id is not None:
+                schedule = PeriodicTask.objects.select_related("policy").get(pk=each.schedule_id)
+                yield from (found.sentence for found in obstacles_of(schedule, clock.now()))
 
 
 def stored(name: str) -> PeriodicTask:

@@ -47,6 +47,7 @@ from jobledger.admin_site import page_url, page_view
 from jobledger.jobs import registry
 from jobledger.models import AlertRule, Backfill, NextSlot, Predecessor
 from jobledger.schedules.chains import links
+from jobledger.schedules.chains.obstacles import obstacles_of
 from jobledger.schedules.declared.values import LABELS
 
 NAME = "django_celery_beat_periodictask"
@@ -273,6 +274,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
             "overview": overview(stored, form.now, with_runs=may_see_runs) if stored else None,
             "origin": origin.origins([stored]).get(stored.pk) if stored else None,
             "predecessors": _predecessors(stored),
+            "obstacles": _obstacles(stored, form, with_runs=may_see_runs),
             "may_edit": self._may_edit(request, stored),
             "may_delete": stored is not None and self.has_delete_permission(request, stored),
             "may_pause": stored is not None and rights.may_pause(request.user),
@@ -359,3 +361,11 @@ def _redirect_to(schedule: PeriodicTask) -> HttpResponse:
 def _predecessors(stored: PeriodicTask | None) -> Sequence[Predecessor]:
     """What it starts after; most schedules have times instead."""
     return links.predecessors_of(stored) if stored and links.starts_after_others(stored) else ()
+
+
+def _obstacles(stored: PeriodicTask | None, form: EditForm, *, with_runs: bool) -> list[str]:
+    """Why it does not start after the others, a sentence each."""
+    if stored is None or not stored.enabled:
+        return []
+    found = obstacles_of(stored, form.now)
+    return [each.sentence for each in found if with_runs or not each.is_past]

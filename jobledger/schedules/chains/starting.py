@@ -174,12 +174,13 @@ def _end(run: Run, condition: After) -> End:
     return End(
         due=_due(run),
         slot=run.scheduled_for or _due(run),
-        counts=_counts(run, condition),
+        counts=starts_followers(run, condition),
         ended_at=run.finished_at or run.queued_at,
     )
 
 
-def _counts(run: Run, condition: After) -> bool:
+def starts_followers(run: Run, condition: After) -> bool:
+    """Whether a schedule with this condition starts after the run, which has ended."""
     if condition is After.SUCCESS:
         return run.status == Status.SUCCEEDED
     was_executed = run.status == Status.CANCELLED and run.started_at is not None

@@ -18,7 +18,8 @@ from jobledger.schedules.reconciliation import Reconciliation
 from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.builders import override
 from tests.unit.jobledger.alerts.builders import destination
-from tests.unit.jobledger.schedules.builders import hourly, limited_by
+from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
+from tests.unit.jobledger.schedules.chains.builders import follower
 from tests.unit.jobledger.schedules.declared.builders import declare
 
 
@@ -74,6 +75,16 @@ def test_a_schedule_that_never_runs_because_of_its_calendars_is_a_warning() -> N
     (message,) = check_schedules(databases=["default"])
     text = "The schedule 'hourly' never runs: its calendars leave no time for it."
     assert (message.id, message.msg) == ("jobledger.W027", text)
+
+
+@pytest.mark.django_db
+def test_a_schedule_whose_predecessor_is_disabled_is_a_warning() -> None:
+    first = hourly("first")
+    follower("first", since=NOON, name="then")
+    assert "jobledger.W030" not in messages_of(check_schedules(["default"]))
+    PeriodicTask.objects.filter(pk=first.pk).update(enabled=False)
+    found = messages_of(check_schedules(["default"]))
+    assert found["jobledger.W030"] == "The schedule 'then' does not start: first is disabled."
 
 
 @pytest.mark.django_db

@@ -313,6 +313,9 @@ def test_what_starts_after_others_has_no_times_and_is_named() -> None:
     follower("first", since=utc("2026-03-02 00:00"), name="then")
     note = "Schedule 'then' starts after first has succeeded, and has no times of its own."
     assert printed("then") == ("", f"{note}\n")
+    PeriodicTask.objects.filter(name="first").update(enabled=False)
+    assert printed("then") == ("", f"{note}\nIt does not start: first is disabled.\n")
+    PeriodicTask.objects.filter(name="first").update(enabled=True)
     stdout, stderr = printed("--count", "1")
     assert (stdout.count("\n"), note in stderr) == (1, True)
     simulated = io.StringIO()
