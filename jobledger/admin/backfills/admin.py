@@ -1,6 +1,7 @@
 """Backfills in the admin: the list, the page of each with its progress, and cancelling."""
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
@@ -19,10 +20,20 @@ from jobledger.admin import audit_log, display, rights
 from jobledger.admin.backfills.starting import options_of, start_view
 from jobledger.admin.fields import number_in
 from jobledger.admin_site import ModelPages, ReadOnly, page_url, page_view
+from jobledger.formats import exact
 from jobledger.models import Backfill, BackfillSlot, Run, Status, Trigger
 from jobledger.runs import reasons
 from jobledger.schedules.backfills import backfilling
-from jobledger.schedules.backfills.progress import Progress, progress_of, status_of
+from jobledger.schedules.backfills.past_slots import BackfillError
+from jobledger.schedules.backfills.progress import (
+    NOT_RUN,
+    WAITING,
+    Progress,
+    progress_of,
+    starts_nothing,
+    status_of,
+    zone_of_backfill,
+)
 
 BACKFILLS_PER_PAGE = 50
 SLOTS_PER_PAGE = 100
@@ -54,7 +65,8 @@ class BackfillAdmin(ReadOnly, ModelPages):
     ) -> HttpResponse:
         """All backfills, newest first."""
         self._check_view_permission(request)
-        page = Paginator(Backfill.objects.order_by("-pk"), BACKFILLS_PER_PAGE).get_page(request.GET.get("p"))
+        backfills = Backfill.objects.select_related("schedule__crontab").order_by("-pk")
+        page = Paginator(backfills, BACKFILLS_PER_PAGE).get_page(request.GET.get("p"))
         progress = progress_of(page)
         rows = [_facts(each, progress[each.pk]) for each in page]
         return self._render(request, "list.html", {"title": "Backfills", "rows": rows, "page": page})
@@ -73,18 +85,19 @@ class BackfillAdmin(ReadOnly, ModelPages):
         progress, is_over = progress_of([backfill])[backfill.pk], backfill.ended_at is not None
         slots = BackfillSlot.objects.filter(backfill=backfill).order_by("scheduled_for")
         page = Paginator(slots, SLOTS_PER_PAGE).get_page(request.GET.get("p"))
-        is_waiting = progress.waiting and not is_over and backfill.cancelled_at is None
+        is_waiting = progress.without_run and not starts_nothing(backfill)
         context = {
             "title": str(backfill).capitalize(),
             **_facts(backfill, progress),
             "options": options_of(backfill),
+            "runs_at_once": _runs_at_once(backfill),
             "started_by": reasons.started_by(backfill.trigger, backfill.username, ""),
             "waits": backfilling.why_waiting(backfill, now) if is_waiting else "",
             "is_over": is_over,
             "may_cancel": not is_over and backfill.cancelled_at is None and rights.may_cancel(request.user),
             "may_see_schedule": backfill.schedule_id and rights.may_view_schedules(request.user),
             "page": page,
-            "slots": _rows(list(page)),
+            "slots": _rows(list(page), zone_of_backfill(backfill), WAITING if is_waiting else NOT_RUN),
         }
         return self._render(request, "page.html", context)
 
@@ -135,18 +148,38 @@ def _facts(backfill: Backfill, progress: Progress) -> dict[str, Any]:
     return {
         "backfill": backfill,
         "progress": progress,
+        "times": _times(backfill),
         "mark": display.status_mark(status_of(backfill, progress)),
     }
 
 
-def _rows(slots: list[BackfillSlot]) -> list[dict[str, Any]]:
-    """The slots with what became of them, as of now."""
+def _times(backfill: Backfill) -> dict[str, str]:
+    """When what happened, in the schedule's zone."""
+    zone = zone_of_backfill(backfill)
+    names = ("since", "until", "created_at", "cancelled_at", "ended_at")
+    return {name: exact(time, zone) for name in names if (time := getattr(backfill, name))}
+
+
+def _runs_at_once(backfill: Backfill) -> str:
+    """How many of its runs start, which may be fewer than was asked for."""
+    try:
+        is_alone = backfill.schedule is not None and backfilling.runs_alone(backfill.schedule)
+    except BackfillError:
+        # Edited since, and now it starts none.
+        is_alone = False
+    if is_alone and backfill.parallel > 1:
+        return f"1, since they must not overlap ({backfill.parallel} asked for)"
+    return str(backfill.parallel)
+
+
+def _rows(slots: list[BackfillSlot], zone: ZoneInfo, without_run: str) -> list[dict[str, Any]]:
+    """The slots with what became of them, as of now. ``without_run`` is what those are that have no run."""
     ids = [slot.run_id for slot in slots if slot.run_id]
     runs = dict(Run.objects.filter(pk__in=ids).values_list("pk", "status"))
     return [
         {
-            "slot": slot.scheduled_for,
-            "mark": _mark(slot, runs.get(slot.run_id) if slot.run_id else None),
+            "slot": exact(slot.scheduled_for, zone),
+            "mark": _mark(slot, runs.get(slot.run_id) if slot.run_id else None, without_run),
             # A run that was deleted has no page.
             "run_id": slot.run_id if slot.run_id in runs else None,
         }
@@ -154,6 +187,6 @@ def _rows(slots: list[BackfillSlot]) -> list[dict[str, Any]]:
     ]
 
 
-def _mark(slot: BackfillSlot, status: str | None) -> SafeString:
+def _mark(slot: BackfillSlot, status: str | None, without_run: str) -> SafeString | str:
     known = status or slot.outcome or (Status.CANCELLED if slot.run_id else "")
-    return display.status_mark(known) if known else SafeString("waiting")
+    return display.status_mark(known) if known else without_run

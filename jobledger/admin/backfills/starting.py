@@ -23,6 +23,7 @@ from jobledger.admin import audit_log, rights
 from jobledger.admin.fields import DateTimeField
 from jobledger.admin.schedules.snapshot import fingerprint
 from jobledger.admin_site import page_url
+from jobledger.formats import as_sentence, exact
 from jobledger.jobs import json_text, registry, secrets
 from jobledger.models import Backfill, Trigger
 from jobledger.schedules.backfills import backfilling, past_slots
@@ -76,9 +77,11 @@ class RangeForm(forms.Form):
 
 
 def may_backfill(user: rights.User, schedule: PeriodicTask) -> bool:
-    """Whether the user may start runs of the schedule's job, and sees the schedule."""
+    """Whether the schedule can be backfilled, and the user sees it and may start runs of its job."""
     job = registry.of_task(schedule.task)
-    return job is not None and rights.may_view_schedules(user) and rights.may_start(user, job.name)
+    if job is None or past_slots.why_never(schedule):
+        return False
+    return rights.may_view_schedules(user) and rights.may_start(user, job.name)
 
 
 def links(user: rights.User, schedule: PeriodicTask) -> Mapping[str, Any]:
@@ -94,6 +97,9 @@ def start_view(request: HttpRequest, schedule_id: int, site: AdminSite) -> HttpR
     All times are in the schedule's zone.
     """
     schedule = get_object_or_404(PeriodicTask.objects.select_related("policy"), pk=schedule_id)
+    if rights.may_view_schedules(request.user) and (why := past_slots.why_never(schedule)):
+        messages.error(request, as_sentence(why))
+        return HttpResponseRedirect(page_url("django_celery_beat_periodictask_change", schedule.pk))
     if not may_backfill(request.user, schedule):
         raise PermissionDenied
     with timezone.override(zone_of(schedule)):
@@ -110,7 +116,7 @@ def _answer(request: HttpRequest, schedule: PeriodicTask, site: AdminSite) -> Ht
                 return _start(request, schedule, form)
             found = _previewed(schedule, form, request.user)
         except BackfillError as error:
-            form.add_error(FIELDS.get(error.field), f"{str(error)[:1].upper()}{str(error)[1:]}.")
+            form.add_error(FIELDS.get(error.field), as_sentence(str(error)))
     return TemplateResponse(
         request,
         "jobledger/backfills/start.html",
@@ -177,7 +183,7 @@ def _target_mark(schedule: PeriodicTask) -> str:
 
 def _row(each: PastSlot) -> dict[str, Any]:
     return {
-        "slot": each.slot,
+        "slot": exact(each.slot),
         "runs": each.decision is Decision.RUN,
         "why": past_slots.why(each),
         "run_id": each.run_id,

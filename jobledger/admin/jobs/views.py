@@ -22,6 +22,7 @@ from jobledger.admin.options.fields import OptionField
 from jobledger.admin.options.form import OptionsForm, left_to_worker
 from jobledger.admin.runs.changes import start_job
 from jobledger.admin_site import page_url, page_view
+from jobledger.formats import exact
 from jobledger.jobs import registry
 from jobledger.jobs.options.parser import Flag
 from jobledger.jobs.registry import Job
@@ -72,6 +73,7 @@ def run_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
         "job": job,
         "form": form,
         "past": past,
+        "past_slot": exact(past.scheduled_for) if past and past.scheduled_for else "",
         "has_dry_run": bool(_dry_run_flag(form)),
         "refresh_url": page_url("jobledger_job_options", name),
     }

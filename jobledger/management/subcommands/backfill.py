@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from django.core.management.base import CommandError
 from django.db import transaction
+from django.db.models import Q
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import clock, formats
@@ -19,7 +20,7 @@ from jobledger.schedules.audit import command_line_user
 from jobledger.schedules.backfills import backfilling, past_slots
 from jobledger.schedules.backfills.backfilling import MAX_PARALLEL, Terms
 from jobledger.schedules.backfills.past_slots import BackfillError, Decision, PastSlot, PastSlots
-from jobledger.schedules.backfills.progress import Progress, progress_of, status_of
+from jobledger.schedules.backfills.progress import Progress, progress_of, status_of, zone_of_backfill
 from jobledger.schedules.words import zone_of
 
 USAGE_EXIT_CODE = 2
@@ -85,7 +86,8 @@ class Command(OperatorCommand):
         except CommandError as error:
             raise CommandError(str(error), returncode=USAGE_EXIT_CODE) from error
         except BackfillError as error:
-            option = f"--{error.field}: " if error.field else ""
+            # Only of an option that was given: the end has a default.
+            option = f"--{error.field}: " if error.field and options[error.field] is not None else ""
             raise CommandError(f"{option}{error}", returncode=USAGE_EXIT_CODE) from error
 
     def _backfill(self, options: dict[str, Any]) -> None:
@@ -152,10 +154,13 @@ class Command(OperatorCommand):
             self.remark(f"It waits: {why}.")
 
     def _list(self, options: dict[str, Any]) -> None:
-        backfills = Backfill.objects.order_by("-pk")
-        if options["name"] is not None:
-            backfills = backfills.filter(schedule_name=options["name"])
+        backfills = Backfill.objects.select_related("schedule__crontab").order_by("-pk")
+        if (name := options["name"]) is not None:
+            # It may have been renamed since, or deleted.
+            backfills = backfills.filter(Q(schedule_name=name) | Q(schedule__name=name))
         found = list(backfills[:LISTED])
+        if name is not None and not found:
+            timetables.stored(name)
         progress = progress_of(found)
         if options["json"]:
             lines = printing.json_lines(_as_json(each, progress[each.pk]) for each in found)
@@ -212,11 +217,12 @@ def _slot_as_json(each: PastSlot, zone: ZoneInfo) -> dict[str, Any]:
 
 
 def _line(backfill: Backfill, progress: Progress) -> str:
+    zone = zone_of_backfill(backfill)
     return printing.tab_separated(
         str(backfill.pk),
         backfill.schedule_name,
-        formats.exact(backfill.since),
-        formats.exact(backfill.until),
+        formats.exact(backfill.since, zone),
+        formats.exact(backfill.until, zone),
         status_of(backfill, progress).label,
         str(progress),
     )
@@ -234,7 +240,7 @@ def _as_json(backfill: Backfill, progress: Progress) -> dict[str, Any]:
         "user": backfill.username or None,
         **{name: time.isoformat() if (time := getattr(backfill, name)) else None for name in times},
         "slots": progress.total,
-        "counts": dict(sorted(progress.counts.items())),
+        "counts": {name.replace(" ", "_"): count for name, count in sorted(progress.counts.items())},
     }
 
 

@@ -144,17 +144,26 @@ class _Record:
         return Difference.OPTIONS if self.options != target.options else None
 
 
+def why_never(schedule: PeriodicTask) -> str:
+    """Why such a schedule cannot be backfilled, whatever the range; empty if it can, unless it is broken."""
+    if registry.of_task(schedule.task) is None:
+        return (
+            f"schedule {schedule.name!r} starts an ordinary Celery task, which does not learn the time that "
+            "it was scheduled for; only jobs can be backfilled"
+        )
+    if links.starts_after_others(schedule):
+        return f"schedule {schedule.name!r} starts after other schedules, and has no times of its own"
+    return ""
+
+
 def target_of(schedule: PeriodicTask) -> Target:
     """What the schedule starts. Raises BackfillError, also for an ordinary task, which gets no slot."""
     try:
         target = slot_runs.target_of(schedule)
     except ValueError as error:
         raise BackfillError(f"schedule {schedule.name!r} is broken: {error}") from error
-    if target.job not in registry.all_jobs():
-        raise BackfillError(
-            f"schedule {schedule.name!r} starts an ordinary Celery task, which does not learn the time that "
-            "it was scheduled for; only jobs can be backfilled"
-        )
+    if why := why_never(schedule):
+        raise BackfillError(why)
     return target
 
 
@@ -180,8 +189,8 @@ def past_slots(
 ) -> PastSlots:
     """The slots from ``since`` until before ``until``. Raises BackfillError."""
     target = target_of(schedule)
-    if links.starts_after_others(schedule):
-        raise BackfillError("it starts after other schedules, and has no times of its own")
+    if since >= now:
+        raise BackfillError("the range must start in the past", field="from")
     if until <= since:
         raise BackfillError("the range ends before it starts", field="to")
     if until > now:

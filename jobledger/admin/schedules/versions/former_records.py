@@ -51,7 +51,7 @@ class FormerRecords:
         ended = list(self._backfills().filter(ended_at__isnull=False, cancelled_at=None).order_by("pk"))
         progress = progress_of(ended)
         for backfill in ended:
-            if waiting := progress[backfill.pk].waiting:
+            if waiting := progress[backfill.pk].without_run:
                 yield backfill, waiting
 
     def link(self, schedule: PeriodicTask) -> None:

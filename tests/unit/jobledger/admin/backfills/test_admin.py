@@ -1,15 +1,18 @@
 """The list of backfills, and the page of each: how far it is, and how to cancel it."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
 from django.test import Client
 from django.urls import reverse
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.admin.backfills import admin
-from jobledger.models import AuditEntry, Backfill, Run, Status, Trigger
+from jobledger.jobs.declaration import Concurrency
+from jobledger.models import AuditEntry, Backfill, Run, SchedulePolicy, Status, Trigger
 from jobledger.schedules.backfills import backfilling
 from tests.unit.jobledger.admin.schedules.schedules import member
 from tests.unit.jobledger.schedules.builders import NOON, hourly
@@ -146,6 +149,44 @@ def test_the_list_has_all_of_them_with_their_progress(admin_client: Client, back
     assert "0 of 3 done; 3 waiting" in text
     Backfill.objects.all().delete()
     assert "No backfills yet" in admin_client.get(reverse(LIST)).text
+
+
+def test_what_has_not_run_of_a_cancelled_one_is_not_waiting(admin_client: Client, backfill: Backfill) -> None:
+    admin_client.post(url(backfill, "cancel"))
+    text = admin_client.get(url(backfill)).text
+    assert "0 of 3 done; 3 not run" in text
+    assert text.count('<span class="last">not run</span>') == 3
+    assert "waiting" not in text
+    assert "0 of 3 done; 3 not run" in admin_client.get(reverse(LIST)).text
+
+
+def test_times_are_in_the_zone_of_the_schedule_with_the_offset_of_repeated_hours(
+    admin_client: Client, schedule: PeriodicTask
+) -> None:
+    london = CrontabSchedule.objects.create(minute="30", hour="*", timezone=ZoneInfo("Europe/London"))
+    PeriodicTask.objects.filter(pk=schedule.pk).update(crontab=london, interval=None)
+    since, until = datetime(2025, 10, 26, 0, 10, tzinfo=UTC), datetime(2025, 10, 26, 1, 40, tzinfo=UTC)
+    terms = backfilling.Terms(since=since, until=until, trigger=Trigger.CLI, username="ann")
+    found = backfilling.start(PeriodicTask.objects.get(pk=schedule.pk), terms, now=NOON)
+    for text in admin_client.get(url(found)).text, admin_client.get(reverse(LIST)).text:
+        assert "2025-10-26 01:10:00 BST" in text
+        assert "2025-10-26 01:40:00 GMT" in text
+    page = admin_client.get(url(found)).text
+    assert "2025-10-26 01:30:00 BST" in page
+    assert "2025-10-26 01:30:00 GMT" in page
+    Backfill.objects.update(schedule=None)
+    assert "2025-10-26 00:10:00 UTC" in admin_client.get(url(found)).text
+
+
+def test_the_page_says_that_runs_which_must_not_overlap_start_one_after_the_other(
+    admin_client: Client, schedule: PeriodicTask, backfill: Backfill
+) -> None:
+    Backfill.objects.update(parallel=4)
+    assert "<dd>1, since they must not overlap (4 asked for)</dd>" in admin_client.get(url(backfill)).text
+    SchedulePolicy.objects.filter(schedule=schedule).update(concurrency=Concurrency.ALLOW)
+    assert "<dd>4</dd>" in admin_client.get(url(backfill)).text
+    PeriodicTask.objects.filter(pk=schedule.pk).update(task="nobody.knows")
+    assert "<dd>4</dd>" in admin_client.get(url(backfill)).text
 
 
 def test_what_does_not_exist_is_not_found(admin_client: Client) -> None:

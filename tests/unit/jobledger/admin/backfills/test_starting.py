@@ -149,6 +149,29 @@ def test_the_preview_warns_of_what_nobody_knows(admin_client: Client, schedule: 
     assert "a plain command" in preview(admin_client, schedule)
 
 
+def test_the_preview_tells_the_two_slots_of_a_repeated_hour_apart(
+    admin_client: Client, schedule: PeriodicTask
+) -> None:
+    london = CrontabSchedule.objects.create(minute="30", hour="*", timezone=ZoneInfo("Europe/London"))
+    PeriodicTask.objects.filter(pk=schedule.pk).update(crontab=london, interval=None)
+    text = preview(admin_client, schedule, since="2025-10-26T00:00", until="2025-10-26T03:00")
+    assert re.findall(r'scope="row">([^<]*)', text) == [
+        "2025-10-26 00:30:00 BST",
+        "2025-10-26 01:30:00 BST",
+        "2025-10-26 01:30:00 GMT",
+        "2025-10-26 02:30:00 GMT",
+    ]
+
+
+def test_an_ordinary_task_cannot_be_backfilled_and_the_page_says_why(
+    admin_client: Client, schedule: PeriodicTask
+) -> None:
+    PeriodicTask.objects.filter(pk=schedule.pk).update(task="probes.add")
+    answer = admin_client.get(url(schedule), follow=True)
+    assert answer.redirect_chain[-1][0] == page_of(schedule)
+    assert "starts an ordinary Celery task, which does not learn the time" in answer.text
+
+
 def test_long_previews_are_cut(
     admin_client: Client, schedule: PeriodicTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,29 @@ def test_a_schedule_with_times_is_made_to_start_after_others(admin_client: Clien
     assert any("after first and second have ended" in each for each in changes)
 
 
+def test_its_page_says_which_of_the_others_keeps_it_from_starting(admin_client: Client) -> None:
+    first = hourly("first")
+    then = follower("first", since=NOON, name="then")
+    assert "It does not start" not in admin_client.get(change_url(then)).text
+    ended(first, NOON, Status.FAILED)
+    PeriodicTask.objects.filter(pk=first.pk).update(enabled=False)
+    page = admin_client.get(change_url(then)).text
+    assert "It does not start: first is disabled." in page
+    assert "It did not start last time: the run of first" in page
+    PeriodicTask.objects.filter(pk=then.pk).update(enabled=False)
+    assert "It does not start" not in admin_client.get(change_url(then)).text
+
+
+def test_it_has_no_past_slots_to_backfill(admin_client: Client) -> None:
+    first = hourly("first")
+    then = follower("first", since=NOON, name="then")
+    assert "Backfill…" in admin_client.get(change_url(first)).text
+    assert "Backfill…" not in admin_client.get(change_url(then)).text
+    answer = admin_client.get(reverse("admin:jobledger_backfill_start", args=[then.pk]), follow=True)
+    assert answer.redirect_chain[-1][0] == change_url(then)
+    assert "starts after other schedules, and has no times of its own." in answer.text
+
+
 def test_it_is_given_times_again(admin_client: Client) -> None:
     hourly("first")
     then = follower("first", since=NOON, name="then")

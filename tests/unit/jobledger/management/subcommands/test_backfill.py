@@ -4,11 +4,12 @@ import io
 import json
 import sys
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.jobs.declaration import Concurrency
 from jobledger.management.subcommands import backfill as subcommand
@@ -157,19 +158,24 @@ def test_runs_for_times_of_another_timing_are_mentioned(schedule: PeriodicTask) 
         (["hourly"], "give the schedule's name and --from"),
         ([], "give the schedule's name and --from"),
         (["hourly", "--from", "yesterday"], "--from: 'yesterday' is not a time"),
-        (["hourly", "--from", "2026-03-03"], "--to: the range ends before it starts"),
+        (["hourly", "--from", "2026-03-03"], "--from: the range must start in the past"),
+        (["hourly", "--from", "2026-03-02T10:00", "--to", "2026-03-02T09:00"], "--to: the range ends before"),
         (["hourly", "--from", "2026-03-01", "--to", "2026-03-04"], "--to: the range must end in the past"),
         (
             ["hourly", "--from", "2026-03-02T11:01", "--to", "2026-03-02T11:02"],
             "--from: schedule 'hourly' has no",
         ),
-        (["hourly", "--from", "2020-01-01"], "--to: the range has more than 10,000 slots"),
+        (["hourly", "--from", "2020-01-01"], "the range has more than 10,000 slots"),
+        (["hourly", "--from", "2020-01-01", "--to", "2026-01-01"], "--to: the range has more than 10,000"),
+        (["hurly", "--list"], "There is no schedule 'hurly'. Similar names: hourly."),
         ([*MORNING, "--parallel", "101"], "--parallel: 101 is more than 100"),
         (["--cancel", "x"], "there is no backfill 'x'"),
     ],
 )
 def test_what_cannot_be_started_ends_with_2(line: list[str], message: str) -> None:
-    assert message in error_of(*line)
+    text = error_of(*line)
+    assert message in text
+    assert ("--to" in text) == ("--to" in message)
     assert not Backfill.objects.exists()
 
 
@@ -212,7 +218,24 @@ def test_backfills_are_listed_with_their_progress(schedule: PeriodicTask) -> Non
     Backfill.objects.update(ended_at=now, look_at=None)
     [as_json] = json.loads(printed("hourly", "--list", "--json")[0])
     assert (as_json["status"], as_json["ended_at"]) == ("cancelled", "2026-03-02T12:01:00+00:00")
+    hourly("other")
     assert json.loads(printed("other", "--list", "--json")[0]) == []
+
+
+def test_backfills_are_listed_by_every_name_of_their_schedule(schedule: PeriodicTask) -> None:
+    printed(*MORNING)
+    PeriodicTask.objects.update(name="renamed")
+    for name in "hourly", "renamed":
+        assert len(printed(name, "--list")[0].splitlines()) == 1
+    Backfill.objects.update(schedule=None)
+    assert len(printed("hourly", "--list")[0].splitlines()) == 1
+
+
+def test_the_times_of_backfills_are_listed_in_the_zone_of_their_schedules() -> None:
+    london = CrontabSchedule.objects.create(minute="40", hour="*", timezone=ZoneInfo("Europe/London"))
+    PeriodicTask.objects.create(name="london", task="probes.probe", crontab=london)
+    printed("london", "--from", "2025-06-01T00:30", "--to", "2025-06-01T02:00")
+    assert "\t2025-06-01 00:30:00 BST\t2025-06-01 02:00:00 BST\t" in printed("--list")[0]
 
 
 def test_a_backfill_can_be_cancelled_once() -> None:
@@ -224,6 +247,15 @@ def test_a_backfill_can_be_cancelled_once() -> None:
     assert "was already cancelled" in error_of("--cancel", str(found.pk))
     backfilling.advance(NOON.replace(minute=1))
     assert printed("--list")[0].split("\t")[4] == "cancelled"
+
+
+def test_what_a_cancelled_backfill_has_not_run_is_not_waiting(schedule: PeriodicTask) -> None:
+    printed(*MORNING)
+    printed("--cancel", str(Backfill.objects.get().pk))
+    assert printed("--list")[0].rstrip().split("\t")[5] == "0 of 3 done; 3 not run"
+    assert json.loads(printed("--list", "--json")[0])[0]["counts"] == {"not_run": 3}
+    Backfill.objects.update(cancelled_at=None, schedule=None)
+    assert printed("--list")[0].rstrip().split("\t")[5] == "0 of 3 done; 3 not run"
 
 
 def test_starting_and_cancelling_are_in_the_audit_log_of_the_schedule_and_of_the_backfill(

@@ -273,7 +273,7 @@ def test_a_run_that_fails_does_not_stop_the_others(schedule: PeriodicTask) -> No
     advance()
     end(live(), CRASH)
     assert advance() == [TEN]
-    assert (progress(backfill).failed, progress(backfill).live, progress(backfill).waiting) == (1, 1, 1)
+    assert (progress(backfill).failed, progress(backfill).live, progress(backfill).without_run) == (1, 1, 1)
 
 
 def test_a_run_that_is_to_be_retried_is_waited_for(
@@ -375,7 +375,7 @@ def test_a_cancelled_backfill_starts_nothing_more_and_ends_with_its_last_run(sch
     advance()
     backfill.refresh_from_db()
     assert backfill.ended_at == NOW
-    assert (slots(), progress(backfill).waiting) == ([NINE], 2)
+    assert (slots(), progress(backfill).without_run) == ([NINE], 2)
 
 
 def test_cancelling_cancels_what_is_queued_at_once(schedule: PeriodicTask) -> None:
