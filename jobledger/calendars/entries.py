@@ -24,6 +24,8 @@ from jobledger.calendars.errors import CalendarError
 
 DAY_MINUTES = 24 * 60
 MAX_ENTRIES = 500
+MAX_PROBLEMS = 10
+"""That are named at once."""
 MAX_LENGTH = 200
 """Of a line, in characters."""
 MAX_WEEKS = 52
@@ -95,14 +97,24 @@ Entry = Recurring | Period
 
 
 def parse(text: str) -> tuple[Entry, ...]:
-    """The entries of a calendar. Raises CalendarError, which names the line."""
+    """The entries of a calendar. Raises CalendarError, which names each line that is wrong."""
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     found = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not found:
         raise CalendarError(f"it has no entries; write one per line, such as {EXAMPLES}")
     if len(found) > MAX_ENTRIES:
         raise CalendarError(f"it has {len(found)} entries; {MAX_ENTRIES} are allowed")
-    return tuple(_entry(number, line) for number, line in found)
+    entries, problems = list[Entry](), list[str]()
+    for number, line in found:
+        try:
+            entries.append(_entry(number, line))
+        except CalendarError as error:
+            problems.append(str(error))
+    if problems:
+        others = len(problems) - MAX_PROBLEMS
+        more = [f"and {others} more"] if others > 0 else []
+        raise CalendarError("; ".join([*problems[:MAX_PROBLEMS], *more]))
+    return tuple(entries)
 
 
 def end_of(entry: Entry) -> date | None:
@@ -199,6 +211,10 @@ def _weeks(found: re.Match[str]) -> Days:
 
 
 def _holidays(found: re.Match[str]) -> Days:
+    if not found[1]:
+        raise CalendarError(
+            "name the country, such as “holidays DE”, or a part of it, as in “holidays GB-ENG”"
+        )
     return PublicHolidays(region=public_holidays.region(found[1]))
 
 
@@ -225,7 +241,7 @@ _REGION = r"(\S+)"
 _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Days]], ...] = (
     (re.compile(rf"{_DATE}(?: to {_DATE})?"), _dates),
     (re.compile(r"(\d\d-\d\d)(?: to (\d\d-\d\d))?"), _yearly),
-    (re.compile(rf"(?:public )?holidays (?:of |in )?{_REGION}", re.IGNORECASE), _holidays),
+    (re.compile(rf"(?:public )?holidays(?: (?:of |in )?{_REGION})?", re.IGNORECASE), _holidays),
     (
         re.compile(rf"(first|last) (working )?day(?: of the month)?(?: in {_REGION})?", re.IGNORECASE),
         _edge_of_month,

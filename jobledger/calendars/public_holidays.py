@@ -72,6 +72,6 @@ def _package() -> Any:
 
 def _listed(parts: tuple[str, ...]) -> str:
     if not parts:
-        return "It has none."
+        return "It has none"
     more = ", …" if len(parts) > MAX_LISTED else ""
-    return f"There are {', '.join(parts[:MAX_LISTED])}{more}."
+    return f"It has {', '.join(parts[:MAX_LISTED])}{more}"

@@ -228,10 +228,16 @@ def _what_was_paused(facts: Facts) -> Phrase:
     return "schedule " + _schedule(name, facts.run.schedule_id) if name else "its schedule"
 
 
+NO_OTHER_DAY = (
+    "; it cannot be moved, since calendars and the schedule's end leave no day for it within a month"
+)
+
+
 def _left_out(facts: Facts) -> Phrase:
     entry = _after(" (", facts.text("name"))
     covered = _after("; it is covered by the run due at ", facts.time("covered_at"))
-    return f"calendar {facts.text('calendar')} leaves it out{entry and entry + ')'}{covered}"
+    stays = NO_OTHER_DAY if facts.text("no_other_day") else ""
+    return f"calendar {facts.text('calendar')} leaves it out{entry and entry + ')'}{covered}{stays}"
 
 
 def _moved(facts: Facts) -> Phrase:

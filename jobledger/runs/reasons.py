@@ -110,9 +110,9 @@ def without_secrets(row: Run | RunAttempt, text: str) -> str:
     return secrets.without_secrets(run.job, run.options, text, args=run.args)
 
 
-def planned(reason: Why, slot: datetime, *, schedule_name: str = "") -> str:
+def planned(reason: Why, slot: datetime, *, schedule_name: str = "", status: Status = Status.MISSED) -> str:
     """Why a slot is planned as it is; empty if it runs on time."""
-    run = Run(status=Status.MISSED, scheduled_for=slot, schedule_name=schedule_name, **reason.columns)
+    run = Run(status=status, scheduled_for=slot, schedule_name=schedule_name, **reason.columns)
     return (origin(reason.reason) or str(phrase_of(Facts(run=run)))) if reason.reason else ""
 
 

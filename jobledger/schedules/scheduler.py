@@ -15,6 +15,7 @@ from celery import beat
 from celery.signals import beat_init
 from django.db import Error
 
+from jobledger import clock, formats
 from jobledger.alerts import background
 from jobledger.escapes import line_logger
 from jobledger.models import ProcessKind, Run, Status
@@ -104,6 +105,7 @@ class Scheduler(beat.Scheduler):
         self._broker = _Dependency("broker")
         self._watch: Watch | None = None
         self._agenda: Agenda | None = None
+        self._latest: datetime | None = None
         self._unclaimed = _Unclaimed()
         self._listener, self._may_wait = Listener(), False
 
@@ -153,6 +155,7 @@ class Scheduler(beat.Scheduler):
 
     def _tick(self) -> float:
         todo, now = self._current_agenda()
+        self._tell_if_set_back(now)
         watch = self._watch = self._watch or Watch(now)
         remaining, has_more = (todo, False) if todo.is_idle(now) else self._work(todo, now, watch)
         if not agenda.is_due(todo.next_silence, now):
@@ -167,6 +170,13 @@ class Scheduler(beat.Scheduler):
         return (
             0.0 if has_more else self._seconds_to_sleep(remaining, now, remaining.now() or remaining.read_at)
         )
+
+    def _tell_if_set_back(self, now: datetime) -> None:
+        """Otherwise nobody would know why nothing starts until the clock has caught up."""
+        latest, self._latest = self._latest, now
+        if latest is not None and now < latest - clock.MAX_OFFSET:
+            text = "The database's clock was set back by %s. What was due until %s has been handled"
+            logger.warning(text, formats.duration(latest - now), formats.exact(latest))
 
     def _current_agenda(self) -> tuple[Agenda, datetime]:
         """The agenda and the time. If beat has slept until a schedule is due, it does not read it again."""

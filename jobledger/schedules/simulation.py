@@ -14,10 +14,11 @@ from functools import partial
 
 from jobledger.jobs.declaration import Misfire
 from jobledger.reason import Reason, Why
-from jobledger.schedules.planning import backlog
+from jobledger.schedules.planning import backlog, left_out
 from jobledger.schedules.planning.planning import Plan, jitter_delay, plan
 from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
+from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, Window, as_utc
 
 Periods = Sequence[tuple[datetime, datetime]]
@@ -82,7 +83,8 @@ def simulate(
         downtimes=_in_utc(downtimes),
     )
     planned = partial(plan, rule=rule, policy=policy, identity=identity, window=window, pauses=pauses)
-    return _slots(planned, waiting, as_utc(start), as_utc(end))
+    start, end = as_utc(start), as_utc(end)
+    return _with_rest_of_day(_slots(planned, waiting, start, end), rule, window, start, end)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +209,22 @@ def _slots(
     yield from (each for each in waiting.in_order() if each.scheduled_for < end)
     if current.due_at is None and current.held and current.held.scheduled_for < end:
         yield SimulatedSlot(**vars(current.held), decided_at=now)
+
+
+def _with_rest_of_day(
+    slots: Iterator[SimulatedSlot], rule: Rule, window: Window, start: datetime, end: datetime
+) -> Iterator[SimulatedSlot]:
+    """With what a calendar leaves out before ``end``, but is recorded with what it leaves out after that."""
+    recorded_until = start - RESOLUTION
+    for each in slots:
+        if each.why.reason is Reason.LEFT_OUT:
+            recorded_until = each.scheduled_for
+        yield each
+    if not isinstance(rule, CalendarRule) or window.one_off:
+        return
+    for found in rule.left_out(recorded_until, end, is_cut=True):
+        whole = next(rule.left_out(found.slot - RESOLUTION, end), found)
+        yield SimulatedSlot(**vars(left_out.record_of(found)), decided_at=whole.slot)
 
 
 def _end_of(periods: Periods, at: datetime) -> datetime:

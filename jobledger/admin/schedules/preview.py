@@ -113,7 +113,8 @@ def left_out_words(found: LeftOut, zone: tzinfo) -> str:
     earlier = found.count - 1
     also = f" and {slot_count(earlier)} before it that day" if earlier else ""
     covered = f", covered by the run of {clock(found.covered_at, zone)}" if found.covered_at else ""
-    return f"{clock(found.slot, zone)}{also}: {found.name} ({found.calendar}){covered}"
+    stays = ", with no other day to move it to" if found.has_no_other_day else ""
+    return f"{clock(found.slot, zone)}{also}: {found.name} ({found.calendar}){covered}{stays}"
 
 
 def _surprises(times: Times) -> Iterator[str]:
@@ -221,7 +222,7 @@ def _next(preview: Preview, times: Times, zone: tzinfo, now: datetime) -> str:
         return "There is no next run."
     if preview.held_by:
         return f"The next run, {clock(preview.next_slot, zone)}, will not start: {_pause(preview.held_by)}."
-    at = preview.due_at or preview.next_slot
+    at = preview.next_slot + (preview.delay or timedelta(0))
     return f"The next run starts {clock(at, zone)} ({formats.relative(at, now)})."
 
 

@@ -31,7 +31,8 @@ class Command(OperatorCommand):
         if problems := [message for message in heard if message.level >= checks.WARNING]:
             issues = "1 issue" if len(problems) == 1 else f"{len(problems)} issues"
             raise CommandError(f"{issues} {summary}")
-        self.say(f"No issues {summary}")
+        remarks = "1 remark" if len(heard) == 1 else f"{len(heard)} remarks"
+        self.say(f"No issues beside {remarks} {summary}" if heard else f"No issues {summary}")
 
     def _style_of(self, message: CheckMessage) -> Callable[[str], str]:
         style: Callable[[str], str] = (

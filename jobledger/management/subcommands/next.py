@@ -9,16 +9,19 @@ from typing import Any
 
 from django.utils import timezone
 
+from jobledger import clock
 from jobledger.formats import as_sentence
+from jobledger.health import clocks
 from jobledger.jobs import registry
 from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.timetables import Choice, Timetable
-from jobledger.models import Pause
+from jobledger.models import NextSlot, Pause
 from jobledger.reason import slot_count
 from jobledger.schedules.rules.calendar_rule import HORIZON, CalendarRule
+from jobledger.schedules.rules.chained import Chained
 from jobledger.schedules.rules.cron import Cron
-from jobledger.schedules.rules.slots import RESOLUTION
+from jobledger.schedules.rules.slots import RESOLUTION, next_slot
 from jobledger.schedules.rules.surprises import clock_surprises, surprises
 
 MAX_LEFT_OUT = 5
@@ -47,11 +50,13 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the slots in chronological order."""
         choice = timetables.chosen(options, self.warn)
-        start = timezone.now()
-        if options["from"] is not None:
+        start, handled = timezone.now(), dict[int | None, datetime]()
+        if options["from"] is None:
+            handled = self._handled_until(choice)
+        else:
             start = arguments.time(options["from"], "--from", choice.zone)
-        slots = (_slots(each, start) for each in choice.timetables)
-        found = islice(heapq.merge(*slots, key=lambda pair: pair[0]), options["count"])
+        slots = (_slots(each, max(start, handled.get(each.schedule_id, start))) for each in choice.timetables)
+        found = list(islice(heapq.merge(*slots, key=lambda pair: pair[0]), options["count"]))
         if options["json"]:
             lines = printing.json_lines(_as_json(slot, each) for slot, each in found)
         else:
@@ -59,9 +64,35 @@ class Command(OperatorCommand):
         if printing.write_lines(self.stdout, lines):
             for note in timetables.chain_notes(choice):
                 self.remark(note)
+            if not found:
+                self._warn_of_never(choice, start)
             self._warn_of_surprises(choice, start)
             self._warn_of_pauses(choice)
             self._tell_of_what_is_left_out(choice, start)
+
+    def _handled_until(self, choice: Choice) -> dict[int | None, datetime]:
+        """After which time each of the schedules starts anything, where that is later than now.
+
+        It is after the database's clock was set back: what was due before is on record already.
+        """
+        ids = [each.schedule_id for each in choice.timetables if each.schedule_id is not None]
+        if not ids:
+            return {}
+        now = clock.now()
+        rows = NextSlot.objects.filter(pk__in=ids, handled_until__gt=now + clock.MAX_OFFSET)
+        found = dict[int | None, datetime](rows.values_list("pk", "handled_until"))
+        for problem in clocks.set_back(max(found.values(), default=None), now):
+            self.warn(f"Note: {problem.text} {problem.advice}")
+        return {pk: at + RESOLUTION for pk, at in found.items()}
+
+    def _warn_of_never(self, choice: Choice, start: datetime) -> None:
+        """A single schedule that has times of its own, but none from then on."""
+        if not choice.is_single or isinstance(choice.timetables[0].rule, Chained):
+            return
+        timetable = choice.timetables[0]
+        has_base = next_slot(timetable.rule, start - RESOLUTION, window=timetable.window) is not None
+        why = "its calendars leave no time for it" if has_base else "it is never due from then on"
+        self.warn(f"{timetable.label!r} does not run: {why}.")
 
     def _warn_of_surprises(self, choice: Choice, start: datetime) -> None:
         """Of all schedules together, ``manage.py check`` reports them."""

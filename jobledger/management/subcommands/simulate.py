@@ -15,11 +15,13 @@ from jobledger.jobs.declaration import Misfire
 from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.timetables import Choice, Timetable
+from jobledger.models import Status
 from jobledger.models.schedule import MISFIRE_LABELS
 from jobledger.reason import MANY, slot_count
 from jobledger.runs import reasons
 from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.planning.policy import PausePeriod, Policy
+from jobledger.schedules.planning.verdicts import Verdict
 from jobledger.schedules.simulation import SimulatedSlot, simulate
 
 _MISFIRE_HELP = "Missed slots: " + ", ".join(f"{value} ({label})" for value, label in MISFIRE_LABELS) + "."
@@ -201,7 +203,8 @@ def _line(slot: SimulatedSlot, timetable: Timetable) -> str:
     starts = printing.iso_time(slot.started_at, timetable.zone) if slot.started_at else "-"
     earlier = f" (and {slot_count(slot.coalesced)} earlier)" if slot.coalesced else ""
     when = printing.iso_time(slot.scheduled_for, timetable.zone)
-    why = reasons.planned(slot.why, slot.scheduled_for, schedule_name=timetable.label)
+    status = Status.EXPIRED if slot.verdict is Verdict.EXPIRED else Status.MISSED
+    why = reasons.planned(slot.why, slot.scheduled_for, schedule_name=timetable.label, status=status)
     why = why or ("waited for a worker" if slot.has_waited else "on time")
     return printing.tab_separated(when, slot.verdict, starts, timetable.label, why + earlier)
 

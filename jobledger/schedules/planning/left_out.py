@@ -60,14 +60,21 @@ def as_moved(situation: Situation, planned: PlannedSlot) -> PlannedSlot:
 
 def _records(found: list[LeftOut]) -> tuple[PlannedSlot, ...]:
     older = sum(each.count for each in found[:-RECORD_LIMIT])
-    records = [_record(each) for each in found[-RECORD_LIMIT:]]
+    records = [record_of(each) for each in found[-RECORD_LIMIT:]]
     if older:
         records[0] = replace(records[0], coalesced=min(records[0].coalesced + older, MANY))
     return tuple(records)
 
 
-def _record(found: LeftOut) -> PlannedSlot:
-    why = Why.of(Reason.LEFT_OUT, calendar=found.calendar, name=found.name, covered_at=found.covered_at)
+def record_of(found: LeftOut) -> PlannedSlot:
+    """One record for all of them."""
+    why = Why.of(
+        Reason.LEFT_OUT,
+        calendar=found.calendar,
+        name=found.name,
+        covered_at=found.covered_at,
+        no_other_day=found.has_no_other_day or None,
+    )
     return PlannedSlot(
         scheduled_for=found.slot, verdict=Verdict.SKIPPED, why=why, coalesced=min(found.count - 1, MANY)
     )

@@ -59,6 +59,8 @@ class LeftOut:
     name: str
     covered_at: datetime | None = None
     """When the run is due that stands for the latest, since it would have been moved there."""
+    has_no_other_day: bool = False
+    """Whether the latest would be moved, but calendars or the schedule's end leave no day for that."""
 
 
 class _Stretch(NamedTuple):
@@ -132,10 +134,14 @@ class CalendarRule(Rule):
         found = self._stretch(slot)
         return (found.block.calendar, found.block.name) if found else ("", "")
 
-    def left_out(self, after: datetime, before: datetime) -> Iterator[LeftOut]:
-        """What is left out after one time and before another, oldest first, and is not moved."""
+    def left_out(self, after: datetime, before: datetime, *, is_cut: bool = False) -> Iterator[LeftOut]:
+        """What is left out after one time and before another, oldest first, and is not moved.
+
+        With the whole of the last stretch, unless ``is_cut``.
+        """
         for stretch in self._stretches(after, before):
-            if stretch.block.is_left_out and (found := self._left_out_in(stretch, after)):
+            until = min(stretch.end, before) if is_cut else stretch.end
+            if stretch.block.is_left_out and (found := self._left_out_in(stretch, after, until)):
                 yield found
 
     def free(self, after: datetime, before: datetime) -> Iterator[tuple[datetime, datetime]]:
@@ -188,8 +194,8 @@ class CalendarRule(Rule):
                 return
             day = min(day, self._day(slot) + _REACH)
 
-    def _left_out_in(self, stretch: _Stretch, after: datetime) -> LeftOut | None:
-        later = takewhile(lambda slot: slot > after, self._backwards(stretch))
+    def _left_out_in(self, stretch: _Stretch, after: datetime, until: datetime) -> LeftOut | None:
+        later = takewhile(lambda slot: slot > after, self._backwards(stretch.begin, until))
         slots: Iterator[datetime] = (
             slot for slot in later if not (self.use.is_moved and self._is_moved(slot))
         )
@@ -202,17 +208,19 @@ class CalendarRule(Rule):
             if self.window.start_time is not None:
                 begin = max(begin, self.window.start_time - RESOLUTION)
             slots = self.base.between(begin, newest)
+        covered_at = self._target(newest) if self.use.is_moved else None
         return LeftOut(
             slot=newest,
             count=1 + sum(1 for _ in islice(slots, MANY)),
             calendar=stretch.block.calendar,
             name=stretch.block.name,
-            covered_at=self._target(newest) if self.use.is_moved else None,
+            covered_at=covered_at,
+            has_no_other_day=self.use.is_moved and covered_at is None,
         )
 
-    def _backwards(self, stretch: _Stretch) -> Iterator[datetime]:
-        slot = previous_slot(self.base, stretch.end, window=self.window)
-        while slot is not None and slot >= stretch.begin:
+    def _backwards(self, begin: datetime, end: datetime) -> Iterator[datetime]:
+        slot = previous_slot(self.base, end, window=self.window)
+        while slot is not None and slot >= begin:
             yield slot
             slot = previous_slot(self.base, slot, window=self.window)
 

@@ -136,7 +136,8 @@ def test_each_time_has_the_name_of_an_entry_that_covers_it(
         ("", "it has no entries"),
         ("# only a comment", "it has no entries"),
         ("sat\nholidays ZZ", "line 2, 'holidays ZZ': there is no country 'ZZ'"),
-        ("holidays DE-XX", "there is no region 'XX' of DE. There are BB, BE"),
+        ("holidays DE-XX", "there is no region 'XX' of DE. It has BB, BE"),
+        ("holidays", "name the country, such as “holidays DE”"),
         ("someday", "'someday' is not a day of the week"),
         ("monthly", "'monthly' is not a day of the week"),
         ("month", "'month' is not a day of the week"),
@@ -217,3 +218,13 @@ def test_spans_are_in_order_and_cover_what_the_entries_cover_under_their_names(
     covering = {span.name for span in each if span.begin <= minute < span.end}
     assert names <= covering
     assert bool(names) == bool(covering)
+
+
+def test_each_line_that_is_wrong_is_named() -> None:
+    with pytest.raises(CalendarError) as raised:
+        calendar("", "02-30\nsat\n13-01")
+    assert str(raised.value) == (
+        "line 1, '02-30': there is no date 02-30; line 3, '13-01': there is no date 13-01"
+    )
+    with pytest.raises(CalendarError, match=r"line 10, .*; and 2 more$"):
+        calendar("", "13-01\n" * 12)

@@ -360,3 +360,15 @@ def test_edits_without_a_signal_are_noticed(scheduler: Scheduler, published: lis
     NextSlot.objects.all().delete()
     scheduler.tick()
     assert NextSlot.objects.count() == 1
+
+
+def test_beat_says_that_the_clock_was_set_back(
+    scheduler: Scheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    scheduler.tick()
+    with time_machine.travel(NOON - HOUR, tick=False):
+        scheduler.tick()
+        scheduler.tick()
+    (warning,) = [record for record in caplog.records if "set back" in record.getMessage()]
+    until = "What was due until 2026-03-02 12:00:01 UTC has been handled"
+    assert warning.getMessage() == f"The database's clock was set back by 1 h. {until}"

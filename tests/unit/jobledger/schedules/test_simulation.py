@@ -2,17 +2,24 @@
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobledger.calendars.calendar import Calendar
+from jobledger.calendars.use import CalendarUse
 from jobledger.jobs.declaration import Misfire, PausedSlots
 from jobledger.reason import MANY
+from jobledger.runs import reasons
+from jobledger.runs.phrases import NO_OTHER_DAY
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.policy import PausePeriod, Policy
+from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import RESOLUTION, Rule, Window, slots_between
 from jobledger.schedules.simulation import Queue, SimulatedSlot, simulate
@@ -248,3 +255,59 @@ def test_further_runs_are_skipped_while_as_many_wait_as_may_be_live() -> None:
         "00:40 skipped too_many_live",
         "01:00 missed superseded",
     ]
+
+
+# 1 May 2026 is a Friday.
+
+
+def limited(text: str, *, moved: bool = False) -> CalendarRule:
+    use = CalendarUse(not_on=(Calendar(name="closed", text=text),), only_on=(), is_moved=moved)
+    return CalendarRule(base=HOURLY, use=use, zone=ZoneInfo("UTC"))
+
+
+def test_what_a_calendar_leaves_out_is_counted_in_the_period_wherever_its_record_stands() -> None:
+    assert replayed(rule=limited("fri")) == ["15:00 skipped +3"]
+    assert replayed(rule=limited("13:00 to 23:00"), end="14:01") == [
+        "12:00 run at 12:00:00",
+        "14:00 skipped +1",
+    ]
+    assert replayed(rule=limited("13:00 to 14:30"), end="16:00") == [
+        "12:00 run at 12:00:00",
+        "14:00 skipped +1",
+        "15:00 run at 15:00:00",
+    ]
+
+
+def test_what_cannot_be_moved_before_the_schedules_end_says_so() -> None:
+    daily = replace(limited("fri", moved=True), base=cron("0 13 1 5 *"), window=Window(expires=at("23:00")))
+    (slot,) = simulate(
+        rule=daily, policy=ONCE, identity="x", window=daily.window, start=at("12:00"), end=at("16:00")
+    )
+    assert (slot.verdict, slot.why.details["no_other_day"]) == ("skipped", True)
+    assert reasons.planned(slot.why, slot.scheduled_for).endswith(NO_OTHER_DAY)
+
+
+def test_the_rest_of_a_day_is_recorded_with_all_of_it() -> None:
+    *_, rest = simulate(
+        rule=limited("13:00 to 23:00"), policy=ONCE, identity="x", start=at("12:00"), end=at("14:00")
+    )
+    assert (rest.scheduled_for, rest.decided_at) == (at("13:00"), at("22:00"))
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from(["fri", "sat, sun", "13:00 to 15:30", "11:00 to 12:30", "22:00 to 06:00"]),
+    st.booleans(),
+    st.integers(0, 40),
+    st.integers(1, 40),
+)
+def test_every_slot_is_counted_once_whatever_calendars_leave_out(
+    text: str, moved: bool, begin: int, hours: int
+) -> None:
+    start = at("00:00") + timedelta(hours=begin)
+    end = start + timedelta(hours=hours)
+    rule = limited(text, moved=moved)
+    slots = list(simulate(rule=rule, policy=ONCE, identity="x", start=start, end=end))
+    own = [slot for slot in slots if start <= slot.scheduled_for < end]
+    # What is moved is due in the period, or on the next day: then its own slot is in the period.
+    assert sum(1 + slot.coalesced for slot in own) == hours

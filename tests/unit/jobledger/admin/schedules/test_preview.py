@@ -12,7 +12,7 @@ from jobledger.admin.schedules.preview import FormattedPreview, formatted_previe
 from jobledger.models import NextSlot, SchedulePolicy
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
-from tests.unit.jobledger.schedules.builders import NOON, hourly
+from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
 
 pytestmark = pytest.mark.django_db
 
@@ -43,6 +43,14 @@ def test_the_preview_shows_what_saving_starts_and_the_next_run() -> None:
     assert (found.words, found.start) == ("every hour", "Saving starts no run.")
     assert found.next == "The next run starts Mon 2026-03-02 13:00 UTC (in 1 h)."
     assert (found.new[0].text, found.new[0].relative) == ("Mon 2026-03-02 13:00 UTC", "in 1 h")
+
+
+def test_the_next_run_is_none_that_a_calendar_leaves_out() -> None:
+    schedule = hourly()
+    limited_by(schedule, "2026-03-02")
+    found = preview_of(PeriodicTask.objects.get())
+    assert found.next == "The next run starts Tue 2026-03-03 00:00 UTC (in 12 h)."
+    assert found.new[0].text in found.next
 
 
 def test_slots_are_shown_in_their_time_zone() -> None:

@@ -100,3 +100,21 @@ def test_a_time_in_the_past_is_not_left_out_again() -> None:
     later = (NOON - timedelta(days=2)).isoformat()
     assert "Left out: 2026-03-01" in printed("next", "nightly", "--from", later, "--count", "1")[1]
     assert "Left out" not in printed("next", "nightly", "--count", "1")[1]
+
+
+def test_simulate_counts_what_is_left_out_although_the_record_of_the_day_comes_later() -> None:
+    every_hour = CrontabSchedule.objects.create(minute="0", hour="*")
+    limited_by(PeriodicTask.objects.create(name="hourly", task="probes.probe", crontab=every_hour), "sun")
+    period = ("--from", "2026-03-08T01:00", "--to", "2026-03-08T03:00")
+    stdout, stderr = printed("simulate", "hourly", *period)
+    assert stderr == "2 slots: 2 skipped\n"
+    assert "calendar closed hourly leaves it out" in stdout
+
+
+def test_next_says_that_calendars_leave_no_time() -> None:
+    limited_by(nightly(), "mon-sun")
+    stdout, stderr = printed("next", "nightly")
+    assert (stdout, stderr.splitlines()[0]) == (
+        "",
+        "'nightly' does not run: its calendars leave no time for it.",
+    )

@@ -73,7 +73,7 @@ def test_an_error_comes_before_warnings(settings: Settings) -> None:
 )
 def test_each_check_is_run_and_a_remark_does_not_fail(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(checks, name, lambda **kwargs: [Info("By the way.", id="jobledger.I001")])
-    assert check() == ("No issues (0 silenced).\n", "jobledger.I001: By the way.\n", "")
+    assert check() == ("No issues beside 1 remark (0 silenced).\n", "jobledger.I001: By the way.\n", "")
 
 
 def test_it_says_nothing_of_the_rest_of_the_project(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import time_machine
 from django.core.management import CommandError, call_command
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from jobledger.models import Pause, SchedulePolicy
+from jobledger.models import NextSlot, Pause, SchedulePolicy
 from jobledger.schedules.stored_times import CRONTAB_FIELDS
 from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.jobledger.schedules.chains.builders import follower
@@ -322,3 +322,21 @@ def test_what_starts_after_others_has_no_times_and_is_named() -> None:
     span = ["--from", "2026-03-02", "--to", "2026-03-03"]
     call_command("jobledger", "simulate", "then", *span, stdout=io.StringIO(), stderr=simulated)
     assert note in simulated.getvalue()
+
+
+@pytest.mark.django_db
+@time_machine.travel(utc("2026-03-02 12:00"), tick=False)
+def test_what_was_due_before_the_clock_was_set_back_is_not_promised() -> None:
+    schedule = scheduled("hourly", "0 * * * *", zone="UTC")
+    NextSlot.objects.filter(pk=schedule.pk).update(handled_until=utc("2026-03-02 14:00"))
+    stdout, stderr = printed("hourly", "--count", "1")
+    assert stdout == "2026-03-02T15:00:00+00:00\n"
+    assert "The database's clock was set back: some schedules start nothing until" in stderr
+    assert lines("hourly", "--from", "2026-03-02T12:30", "--count", "1") == ["2026-03-02T13:00:00+00:00"]
+
+
+@pytest.mark.django_db
+@time_machine.travel(utc("2026-03-02 12:00"), tick=False)
+def test_a_schedule_that_is_never_due_again_has_a_note() -> None:
+    scheduled("over", zone="UTC", expires=utc("2026-03-02 11:00"))
+    assert printed("over") == ("", "'over' does not run: it is never due from then on.\n")

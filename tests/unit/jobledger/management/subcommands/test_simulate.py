@@ -339,3 +339,12 @@ def test_an_adopted_schedule_runs_when_celery_says() -> None:
         "2026-03-02T03:00:00+00:00",
         "2026-04-06T03:00:00+00:00",
     ]
+
+
+def test_who_waited_too_long_for_a_worker_did_not_wait_for_beat() -> None:
+    stdout, _ = printed(*HOURLY, *MORNING, *AWAY, "--misfire", "skip")
+    expired = [line.split("\t")[4] for line in stdout.splitlines() if "\texpired\t" in line]
+    assert len(expired) == 3
+    assert set(expired) == {
+        "it had not started within a minute, and its misfire policy is to skip missed runs"
+    }
