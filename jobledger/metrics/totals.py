@@ -29,7 +29,10 @@ from jobledger.paging import is_after
 from jobledger.runs.ordinary_tasks import known_tasks
 
 SETTLED_AFTER = timedelta(minutes=2)
-"""No run is inserted with a ``queued_at`` that is older, except by those who say so (``note_backdated``)."""
+"""No run is inserted with a ``queued_at`` that is older, except by those who say so.
+
+See ``note_backdated`` and ``note_exchanged``.
+"""
 PAGE = 5000
 LOCK_TIMEOUT_SECONDS = 5
 SLICE = 900
@@ -38,6 +41,14 @@ FROM_QUEUE = (Trigger.SCHEDULE, Trigger.CHAIN, Trigger.ADMIN, Trigger.CELERY)
 """The triggers whose runs a worker starts, so that they may start late."""
 _FIELDS = ("pk", *("job", "trigger", "status", "attempt"))
 _TIMES = ("queued_at", "scheduled_for", "started_at", "finished_at")
+
+
+class Exchanged(NamedTuple):
+    """A live run that gets a later ``queued_at``, and a run that is inserted with its former one."""
+
+    live_id: UUID
+    inserted_id: UUID
+    queued_at: datetime
 
 
 class NotCountedError(Exception):
@@ -139,6 +150,27 @@ def note_backdated(run_id: UUID, queued_at: datetime, previous: datetime | None,
     position = _locked(now)
     if queued_at <= position.queued_at and (previous is None or previous > position.queued_at):
         UncountedRun.objects.bulk_create([UncountedRun(run_id=run_id)], ignore_conflicts=True)
+
+
+def note_exchanged(exchanged: Sequence[Exchanged], now: datetime) -> bool:
+    """To be called in the transaction that exchanges the runs' times.
+
+    Never waits: returns False if runs are just being counted, so that the times must stay as they are.
+    """
+    settled = [each for each in exchanged if each.queued_at <= now - SETTLED_AFTER / 2]
+    if not settled:
+        return True
+    position = CountedUntil.objects.filter(pk=1).select_for_update(skip_locked=True).first()
+    if position is None:
+        # Nobody has counted anything so far, or somebody holds it.
+        return not CountedUntil.objects.filter(pk=1).exists()
+    at = position.queued_at, position.run_id
+    counted_later = [each.live_id for each in settled if (each.queued_at, each.live_id) <= at]
+    put_aside = [each.inserted_id for each in settled if (each.queued_at, each.inserted_id) <= at]
+    for some in _slices(counted_later):
+        UncountedRun.objects.filter(run_id__in=some).delete()
+    UncountedRun.objects.bulk_create([UncountedRun(run_id=pk) for pk in put_aside], ignore_conflicts=True)
+    return True
 
 
 def _locked(now: datetime) -> CountedUntil:

@@ -256,8 +256,8 @@ def _late(facts: Facts) -> Phrase:
 
 def _coalesced(facts: Facts) -> Phrase:
     run_id = facts.text("run")
-    at = facts.time("slot")
-    target = "run " + _run(run_id) + f", due at {at}," if run_id else f"the run due at {at}"
+    # Without its time, which changes if a newer one supersedes it as well.
+    target = "run " + _run(run_id) if run_id else f"the run due at {facts.time('slot')}"
     return f"{_beat_was_down(facts)}; " + target + " covers all missed runs"
 
 
@@ -274,7 +274,9 @@ def _schedule_expired(facts: Facts) -> Phrase:
 def _superseded(facts: Facts) -> Phrase:
     if facts.status is not Status.MISSED:
         return _canceller(facts)
-    return _overtaken(facts) + " and superseded it"
+    run_id = facts.text("run")
+    # Not "which was run ...": a newer one than the next may have superseded that, and have its id now.
+    return _overtaken(facts) + ("; run " + _run(run_id) + " covers it" if run_id else ", which covers it")
 
 
 def _not_in_time(facts: Facts) -> Phrase:
@@ -282,10 +284,8 @@ def _not_in_time(facts: Facts) -> Phrase:
     return _overtaken(facts) if facts.text("slot") else _beat_was_down(facts)
 
 
-def _overtaken(facts: Facts) -> Phrase:
-    run_id = facts.text("run")
-    newer = "run " + _run(run_id) if run_id else "the next run"
-    return "it had not started when " + newer + f" was due{_after(' at ', facts.time('slot'))}"
+def _overtaken(facts: Facts) -> str:
+    return f"it had not started when the next run was due{_after(' at ', facts.time('slot'))}"
 
 
 def _beat_was_down(facts: Facts) -> str:

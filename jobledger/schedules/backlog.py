@@ -5,10 +5,10 @@ transaction that records the newer run. Giving a run up and a worker's claim exc
 conditional updates of a queued run, and one that is locked, because it is just being claimed, is left alone.
 
 The newer run inherits the row of the longest waiting run that gives way, and with it the id, the message and
-the place: in the workers' queue, and among the runs that wait for another run of their job. Otherwise a
-schedule whose runs wait longer than its period would never run, since each would give way before its turn. If
-the message differs, because the schedule has been edited, the newer run gets its own, and a worker that takes
-the other one does nothing.
+the place, but not the time at which it was queued: in the workers' queue, and among the runs that wait for
+another run of their job. Otherwise a schedule whose runs wait longer than its period would never run, since
+each would give way before its turn. If the message differs, because the schedule has been edited, the newer
+run gets its own, and a worker that takes the other one does nothing.
 
 Only first attempts of a schedule's own runs give way. A retry goes on with what has begun, a user who starts
 a run means that one, and the message of an ordinary task is executed whatever becomes of its run.
@@ -28,6 +28,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.alerts import recording
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Misfire
+from jobledger.metrics import totals
 from jobledger.models import Reason, Run, Status, Trigger
 from jobledger.models.run import RunQuerySet
 from jobledger.schedules import slot_runs, stored_schedules
@@ -46,7 +47,7 @@ _READ = (
 _IN_MESSAGE = ("job", "args", "options", "routing", "time_limit", "time_limit_grace")
 """What the message of a run consists of."""
 _OF_SLOT = ("scheduled_for", "moved_to", "coalesced", "reason", "reason_details")
-_INHERITED = (*_OF_SLOT, "start_before", "schedule_name", "waiting_since")
+_INHERITED = (*_OF_SLOT, "start_before", "schedule_name", "queued_at", "waiting_since")
 """What changes in a row that a newer run inherits."""
 
 
@@ -175,6 +176,7 @@ def _inherit(
     for run in (*recorded, *(each.run for each, _ in pairs)):
         if heir := heirs.get(run.reason_details.get("run", "")):
             run.reason_details = {**run.reason_details, "run": heir}
+    _exchange_queued_at([(each.run, newer[pk]) for pk, each in places.items()], now)
     for pk, each in places.items():
         _swap(each, newer[pk], now)
     rows = [each.run for each in places.values()]
@@ -209,14 +211,24 @@ def _known(runs: Collection[Run]) -> set[UUID]:
     return {run.pk for run in runs if run.pk in ids or (run.schedule_id, run.scheduled_for) in slots}
 
 
+def _exchange_queued_at(pairs: Sequence[tuple[Run, Run]], now: datetime) -> None:
+    """Let each slot keep the time at which its run was queued, unless runs are just being counted by it."""
+    for row, newer in pairs:
+        row.waiting_since = newer.waiting_since or newer.queued_at
+    exchanged = [totals.Exchanged(row.pk, newer.pk, row.queued_at) for row, newer in pairs]
+    if totals.note_exchanged(exchanged, now):
+        for row, newer in pairs:
+            row.queued_at, newer.queued_at = newer.queued_at, row.queued_at
+
+
 def _swap(each: _GivenUp, newer: Run, now: datetime) -> None:
     """Exchange what the slots of a waiting run and of a newer one, which is not saved yet, say."""
-    row, since = each.run, newer.waiting_since or newer.queued_at
+    row = each.run
     for name in _OF_SLOT:
         older_value, newer_value = getattr(row, name), getattr(newer, name)
         setattr(row, name, newer_value)
         setattr(newer, name, older_value)
-    row.start_before, row.schedule_name, row.waiting_since = newer.start_before, newer.schedule_name, since
+    row.start_before, row.schedule_name = newer.start_before, newer.schedule_name
     if each.why["reason"] == Reason.OVERLAP:
         # It goes on waiting for another run of the job.
         row.reason, row.reason_details = each.why["reason"], each.why["reason_details"]

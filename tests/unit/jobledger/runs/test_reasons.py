@@ -197,29 +197,29 @@ CASES: dict[str, tuple[Run, str]] = {
     "missed, superseded": (
         run(Status.MISSED, of(Reason.SUPERSEDED, **COALESCED), publish_count=2),
         (
-            "Missed: it had not started when run 3f2a77b1 was due at 2026-11-22 04:00:00 UTC "
-            "and superseded it."
+            "Missed: it had not started when the next run was due at 2026-11-22 04:00:00 UTC; "
+            "run 3f2a77b1 covers it."
         ),
     ),
     "missed, limit of a backlog": (
         run(Status.MISSED, of(Reason.CATCH_UP_LIMIT, limit=5, **COALESCED)),
         (
-            "Missed: it had not started when run 3f2a77b1 was due at 2026-11-22 04:00:00 UTC; "
+            "Missed: it had not started when the next run was due at 2026-11-22 04:00:00 UTC; "
             "only the 5 newest missed runs were caught up."
         ),
     ),
     "expired, policy": (
         run(Status.EXPIRED, of(Reason.LATE, **COALESCED)),
         (
-            "Expired: it had not started when run 3f2a77b1 was due at 2026-11-22 04:00:00 UTC, "
+            "Expired: it had not started when the next run was due at 2026-11-22 04:00:00 UTC, "
             "and its misfire policy is to skip missed runs."
         ),
     ),
     "missed, coalesced": (
         run(Status.MISSED, of(Reason.COALESCED, **COALESCED), coalesced=1),
         (
-            f"Missed: beat was not running at {AT_THREE}; run 3f2a77b1, due at 2026-11-22 04:00:00 UTC, "
-            "covers all missed runs (also covers 1 earlier run)."
+            f"Missed: beat was not running at {AT_THREE}; run 3f2a77b1 covers all missed runs "
+            "(also covers 1 earlier run)."
         ),
     ),
     "missed, limit": (

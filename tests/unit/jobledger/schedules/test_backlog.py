@@ -13,6 +13,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, Misfire
+from jobledger.metrics import totals
 from jobledger.models import Pause, Reason, Run, SchedulePolicy, Status, Trigger
 from jobledger.models.run import WAITING_SINCE
 from jobledger.runs import attempts, reasons
@@ -108,8 +109,8 @@ def test_a_superseded_run_has_ended_and_names_the_newer_one() -> None:
     assert (older.finished_at, older.publish_after) == (NOON + HOUR, None)
     assert older.reason_details == {"slot": (NOON + HOUR).isoformat(), "run": str(newer.pk)}
     assert str(reasons.sentence(older, NOON)) == (
-        f"Missed: it had not started when run {newer.short_id} was due at 2026-03-02 13:00:00 UTC "
-        "and superseded it."
+        "Missed: it had not started when the next run was due at 2026-03-02 13:00:00 UTC; "
+        f"run {newer.short_id} covers it."
     )
     assert reasons.cancelled_by(older) == ""
 
@@ -246,7 +247,53 @@ def test_runs_queued_under_another_policy_are_settled_together() -> None:
     assert Run.objects.get(status=Status.QUEUED).waiting_since == NOON
 
 
-# --- How long runs have been waiting
+# --- When runs were queued, and how long they have been waiting
+
+
+@pytest.mark.parametrize("misfire", [Misfire.ONCE, Misfire.SKIP])
+def test_each_slot_keeps_the_time_at_which_its_run_was_queued(misfire: Misfire) -> None:
+    """Although the newer run has the row of the older one."""
+    every(20, handled_until=NOON - SECOND)
+    SchedulePolicy.objects.update(misfire=misfire)
+    for number in range(3):
+        ledger.record_due(NOON + number * 20 * SECOND + SECOND)
+    assert len({run.pk for run in Run.objects.all()}) == 3
+    for run in Run.objects.all():
+        assert run.scheduled_for is not None
+        assert run.queued_at == run.scheduled_for + SECOND
+
+
+def counted(at: datetime) -> dict[str, int]:
+    return {key.status: total.count for key, total in totals.read(at, within_seconds=60).items()}
+
+
+@pytest.mark.parametrize("look_after", [0, 1, 2, 3])
+def test_each_of_them_is_counted_once_whenever_runs_are_counted(look_after: int) -> None:
+    schedule()
+    for number in range(4):
+        ledger.record_due(NOON + number * HOUR)
+        if number >= look_after:
+            assert counted(NOON + number * HOUR + 10 * MINUTE).get("missed", 0) == number
+    Run.objects.filter(status=Status.QUEUED).update(status=Status.SUCCEEDED, finished_at=NOON + 4 * HOUR)
+    for hours in 4, 5:
+        assert counted(NOON + hours * HOUR) == {"missed": 3, "succeeded": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_runs_are_counted_beat_goes_on_and_leaves_the_times_as_they_are() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    schedule()
+    pass_by(1)
+    counted(NOON + 10 * MINUTE)
+    with server() as web_server:
+        web_server.execute("BEGIN")
+        web_server.execute("UPDATE jobledger_counteduntil SET counted_at = now()")
+        ledger.record_due(NOON + HOUR)
+        web_server.execute("ROLLBACK")
+    assert told() == ["12 missed superseded", "13 queued"]
+    assert Run.objects.get(status=Status.QUEUED).queued_at == NOON
+    assert counted(NOON + 2 * HOUR) == {"missed": 1}
 
 
 def waiting_since() -> datetime:
@@ -293,10 +340,10 @@ def test_the_newer_run_has_the_place_of_the_one_that_has_waited_longest() -> Non
 def test_where_late_runs_are_skipped_it_has_the_place_of_one_that_is_not_late_yet() -> None:
     made = every(20, handled_until=NOON - SECOND)
     SchedulePolicy.objects.filter(schedule=made).update(misfire=Misfire.SKIP)
-    for number in range(3):
+    (first,) = ledger.record_due(NOON).queued
+    for number in range(1, 3):
         ledger.record_due(NOON + number * 20 * SECOND)
         ledger.expire(NOON + number * 20 * SECOND)
-    first = Run.objects.order_by("queued_at")[0]
     run = claimed(first, NOON + 70 * SECOND)
     assert run is not None
     assert (run.scheduled_for, run.status) == (NOON + 40 * SECOND, Status.RUNNING)

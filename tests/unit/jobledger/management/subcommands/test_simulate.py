@@ -123,7 +123,7 @@ def test_a_line_says_which_run_has_waited_and_which_was_superseded() -> None:
         [
             "missed",
             "-",
-            "it had not started when the next run was due at 2026-05-01 03:00:00 UTC and superseded it",
+            "it had not started when the next run was due at 2026-05-01 03:00:00 UTC, which covers it",
         ],
         ["run", "2026-05-01T03:30:00+00:00", "waited for a worker"],
     ]
