@@ -1,11 +1,14 @@
 """Calls the function of a run, in the process that executes it."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from jobledger.django_tasks.framework import TaskContext, signals
 from jobledger.django_tasks.json_values import as_json
 from jobledger.django_tasks.results import result_of
-from jobledger.jobs.functions import FunctionCommand, TaskFunction
+from jobledger.jobs.functions import FunctionCommand, TaskFunction, framework
 from jobledger.models import Run, Status
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import UnstorableResultError
@@ -55,4 +58,23 @@ def _store(run: Run, value: Any) -> None:
 def _send(name: str, function: TaskFunction, result: Any) -> None:
     """A receiver that raises does not affect the run."""
     backend = function.task.get_backend()
-    getattr(signals(), name).send_robust(sender=type(backend), task_result=result)
+    with _without_log_lines():
+        getattr(signals(), name).send_robust(sender=type(backend), task_result=result)
+
+
+@contextmanager
+def _without_log_lines() -> Iterator[None]:
+    """Keep the lines of the framework's own receivers, which log every signal, out of the run's output.
+
+    The ledger and the worker's log say the same, and a job that writes nothing has no last line.
+    """
+    logger = logging.getLogger(framework().__name__)
+    logger.addFilter(_no_line)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_no_line)
+
+
+def _no_line(record: logging.LogRecord) -> bool:
+    return not record.funcName.startswith("log_task_")

@@ -85,6 +85,11 @@ def fail(message: str) -> None:
 
 
 @task
+def leave(code: int) -> None:
+    raise SystemExit(code)
+
+
+@task
 async def wait(seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "waited"

@@ -1,5 +1,6 @@
 """The backend for Django's tasks: what is enqueued is a run, and a run is a result."""
 
+import logging
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -134,6 +135,19 @@ def test_an_error_is_in_the_result_with_its_class_and_traceback() -> None:
     assert error.traceback.endswith("LookupError: no such thing\n")
     with pytest.raises(ValueError, match="Task failed"):
         _ = result.return_value
+
+
+def test_the_error_of_a_function_that_exits_is_its_code_not_a_line_of_the_framework(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, framework().__name__)
+    result = deliver(tasks.leave.enqueue(3))
+    run = Run.objects.get()
+    (error,) = result.errors
+    assert (run.error, run.exit_code, run.output.count()) == ("", 3, 0)
+    assert error.exception_class is JobFailedError
+    assert error.traceback == "The job exited with code 3."
+    assert not [each for each in caplog.records if each.name == framework().__name__]
 
 
 def test_each_attempt_is_in_the_result_of_a_retried_one() -> None:
