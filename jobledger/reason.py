@@ -30,6 +30,13 @@ class Reason(StrEnum):
     MOVED = "moved"
     RETRY = "retry"
     NO_MESSAGE = "no_message"
+    AWAITS_RESULT = "awaits_result"
+
+    # Nothing is known of an ordinary task.
+    NO_RESULT_BACKEND = "no_result_backend"
+    NO_RESULT = "no_result"
+    UNREADABLE_RESULT = "unreadable_result"
+    NO_ANSWER = "no_answer"
 
     # A slot is not executed.
     OVERLAP = "overlap"

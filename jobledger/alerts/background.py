@@ -4,7 +4,8 @@ It starts with beat (``celery beat``, also several of them) and uses database co
 destination is served in a thread of its own, so that one that is slow does not hold up the others. Everything
 that it does may also be done by another beat at the same time.
 
-Whether there is something to send is on beat's own agenda, which says so with ``hurry``.
+Whether there is something to send is on beat's own agenda, which says so with ``hurry``. The same goes for
+Celery's result backend, which may be slow as well: a thread of its own looks there for the ends of tasks.
 """
 
 import atexit
@@ -21,6 +22,7 @@ from jobledger.escapes import line_logger
 from jobledger.outages import is_outage
 from jobledger.runs import lasting_connections
 from jobledger.runs.dispatch import IDENTITY
+from jobledger.runs.elsewhere.looking import Looking
 from jobledger.runs.execution.forks import close_connections, release_cursors
 from jobledger.sentry import reports, sending
 
@@ -32,6 +34,7 @@ SLOW_SCAN_SECONDS = 60.0
 BEAT_PING_SECONDS = 60.0
 REPORT_SECONDS = 5.0
 URGENT = ("deliveries", "pings", "reports to Sentry")
+RESULTS = "results of tasks"
 """The steps that ``hurry`` is about."""
 MAX_THREADS = 8
 STOP_SECONDS = 5.0
@@ -66,6 +69,7 @@ class Background:
     def __init__(self) -> None:
         # Apart, so that monitors that hang do not keep alerts from being sent.
         self._senders, self._pingers, self._reporters = Senders(), Senders(), Senders()
+        self._lookers, self._looking = Senders(), Looking()
         self._stopping, self._wanted = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._next_at: dict[str, float] = {}
@@ -79,6 +83,7 @@ class Background:
             ("ping of beat", BEAT_PING_SECONDS, self._ping_for_beat),
             ("reports to Sentry", REPORT_SECONDS, self._report),
             ("old reports to Sentry", SLOW_SCAN_SECONDS, sending.tidy),
+            (RESULTS, SLOW_SCAN_SECONDS, self._look_for_results),
         )
 
     def begin(self) -> None:
@@ -88,9 +93,9 @@ class Background:
             self._thread.start()
             atexit.register(self.end)
 
-    def hurry(self) -> None:
-        """Send what is due at once, instead of at the next look."""
-        for name in URGENT:
+    def hurry(self, steps: Sequence[str] = URGENT) -> None:
+        """Do what is due at once, instead of at the next look."""
+        for name in steps:
             self._next_at[name] = 0.0
         self._wanted.set()
 
@@ -134,6 +139,9 @@ class Background:
         if due := sending.due(now):
             self._reporters.start("Sentry", partial(sending.send, due))
 
+    def _look_for_results(self, now: datetime) -> None:
+        self._lookers.start("the result backend", self._looking.look)
+
     def _ping_for_beat(self, now: datetime) -> None:
         if not settings.BEAT_PING_URL:
             return
@@ -155,6 +163,11 @@ def begin() -> None:
 def hurry() -> None:
     """Something is due to be sent."""
     _background.hurry()
+
+
+def look_for_results() -> None:
+    """Ends of tasks are to be looked for in the result backend."""
+    _background.hurry((RESULTS,))
 
 
 def _guarded(do: Callable[[], object]) -> None:

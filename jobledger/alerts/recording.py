@@ -247,9 +247,9 @@ def _event(run: Run, status: Status, now: datetime) -> Event:
 
 
 def _is_no_news(run: Run) -> bool:
-    """Whether a later run does the work of this missed one, or a calendar leaves this one out."""
+    """Whether a later run does its work, a calendar leaves it out, or nothing is known of its end."""
     is_covered = run.status == Status.MISSED and run.reason in (Reason.COALESCED, Reason.SUPERSEDED)
-    return is_covered or run.reason == Reason.LEFT_OUT
+    return is_covered or run.reason == Reason.LEFT_OUT or run.status == Status.SENT
 
 
 def _grouped(runs: Iterable[Run]) -> Iterator[Event]:

@@ -54,14 +54,15 @@ def _result_backend(app: Any) -> Iterator[CheckMessage]:
     name, backend = named(app, "result_backend"), app.conf.result_backend
     if not backend:
         yield checks.Warning(
-            f"{name} is not set: the result of `celery call` cannot be read.",
+            f"{name} is not set: the result of `celery call` cannot be read, nor how the tasks of other "
+            "services end.",
             hint=_RESULTS,
             id="jobledger.W017",
         )
     elif brokers.scheme(backend) == "rpc":
         yield checks.Warning(
             f"{name} is 'rpc://', which only the process that sent a message can read: not `celery result`, "
-            "and not for a run that is attempted again.",
+            "not beat for tasks of other services, and not for a run that is attempted again.",
             hint=_RESULTS,
             id="jobledger.W017",
         )

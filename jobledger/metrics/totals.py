@@ -24,7 +24,7 @@ from django.db.models import Q
 from jobledger.jobs import registry
 from jobledger.metrics.histogram import DELAY_BOUNDS, DURATION_BOUNDS, Histogram
 from jobledger.metrics.names import Names
-from jobledger.models import LIVE, CountedUntil, Run, RunTotal, Trigger, UncountedRun
+from jobledger.models import LIVE, OPEN, CountedUntil, Run, RunTotal, Status, Trigger, UncountedRun
 from jobledger.paging import is_after
 from jobledger.runs.ordinary_tasks import known_tasks
 
@@ -40,7 +40,7 @@ SLICE = 900
 FROM_QUEUE = (Trigger.SCHEDULE, Trigger.CHAIN, Trigger.ADMIN, Trigger.CELERY)
 """The triggers whose runs a worker starts, so that they may start late."""
 _FIELDS = ("pk", *("job", "trigger", "status", "attempt"))
-_TIMES = ("queued_at", "scheduled_for", "started_at", "finished_at")
+_TIMES = ("queued_at", "scheduled_for", "started_at", "finished_at", "look_at")
 
 
 class Exchanged(NamedTuple):
@@ -73,6 +73,12 @@ class _Ended(NamedTuple):
     scheduled_for: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    look_at: datetime | None
+
+    @property
+    def is_open(self) -> bool:
+        """As ``OPEN`` says."""
+        return self.status in LIVE or (self.status == Status.SENT and self.look_at is not None)
 
 
 @dataclass(kw_only=True)
@@ -213,16 +219,16 @@ class _EndedAside:
         for some in _slices(page):
             # Since they were found, another process may have counted them.
             still = list(UncountedRun.objects.filter(run_id__in=some).values_list("run_id", flat=True))
-            yield from _ended(Run.objects.filter(pk__in=still).exclude(status__in=LIVE))
+            yield from _ended(Run.objects.filter(pk__in=still).exclude(OPEN))
             UncountedRun.objects.filter(run_id__in=still).delete()
 
 
 def _advance(position: CountedUntil, now: datetime, ended_aside: _EndedAside) -> tuple[Totals, bool]:
     """Count a page of runs, and one of those put aside that have ended; returns whether there are no more."""
     page = _page(position, now)
-    live = [run for run in page if run.status in LIVE]
+    live = [run for run in page if run.is_open]
     added: Totals = {}
-    _add([run for run in page if run.status not in LIVE], added)
+    _add([run for run in page if not run.is_open], added)
     _add(ended_aside.take(), added)
     UncountedRun.objects.bulk_create([UncountedRun(run_id=run.pk) for run in live], ignore_conflicts=True)
     if page:
@@ -251,13 +257,13 @@ def _ended_aside() -> list[UUID]:
     if not aside:
         return []
     # In two steps: PostgreSQL might read the whole ledger to join them.
-    return list(aside.difference(Run.objects.filter(status__in=LIVE).values_list("pk", flat=True)))
+    return list(aside.difference(Run.objects.filter(OPEN).values_list("pk", flat=True)))
 
 
 def _add_latest(totals: Totals, position: CountedUntil) -> None:
     """Add the runs after the position that have ended, but only here: they are counted later."""
     latest: Totals = {}
-    _add(_ended(Run.objects.filter(_after(position)).exclude(status__in=LIVE)), latest)
+    _add(_ended(Run.objects.filter(_after(position)).exclude(OPEN)), latest)
     latest = _with_names(latest, totals)
     totals.update({key: Total(is_settled=False) for key in latest.keys() - totals.keys()})
     _merge(latest, totals)

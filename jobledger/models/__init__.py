@@ -20,10 +20,12 @@ from jobledger.models.open_form import OpenForm
 from jobledger.models.outgoing import Ping, PingEvent, SentryReport, SentryReportKind
 from jobledger.models.process import ProcessKind, ServiceProcess
 from jobledger.models.run import (
+    AWAITS_RESULT,
     CANCEL_ACCEPTED,
     COMPLETED,
     FAILURES,
     LIVE,
+    OPEN,
     PROBLEMS,
     SUCCESSES,
     Run,
@@ -46,11 +48,13 @@ from jobledger.models.total import CountedUntil, RunTotal, UncountedRun
 from jobledger.reason import NO_REASON, Reason, Why
 
 __all__ = [
+    "AWAITS_RESULT",
     "CANCEL_ACCEPTED",
     "COMPLETED",
     "FAILURES",
     "LIVE",
     "NO_REASON",
+    "OPEN",
     "PROBLEMS",
     "SUCCESSES",
     "After",

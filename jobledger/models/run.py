@@ -71,6 +71,11 @@ class Stream(models.TextChoices):
     STDERR = "stderr", "stderr"
 
 
+AWAITS_RESULT = models.Q(status=Status.SENT, look_at__isnull=False)
+"""An ordinary task whose end may still be read from Celery's result backend."""
+OPEN = models.Q(status__in=LIVE) | AWAITS_RESULT
+"""Its end is not known yet, but may be later: the opposite of ``Run.is_over``."""
+
 CANCEL_ACCEPTED = models.Q(cancel_requested_at__isnull=False) & ~models.Q(reason=Reason.WORKER_SHUTDOWN)
 """A user or a newer run has cancelled the run for good; after a worker's shutdown it may start again."""
 
@@ -234,6 +239,11 @@ class Run(ResourceUse):
         blank=True,
         help_text="Since when runs of its schedule have been waiting, if it has superseded some of them.",
     )
+    look_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When beat looks for its end in Celery's result backend; see runs.elsewhere.",
+    )
     start_after = models.DateTimeField(
         null=True,
         blank=True,
@@ -326,6 +336,9 @@ class Run(ResourceUse):
                 name="run_to_publish",
                 condition=models.Q(publish_after__isnull=False),
             ),
+            models.Index(
+                fields=["look_at"], name="run_to_look_for", condition=models.Q(look_at__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:
@@ -343,6 +356,11 @@ class Run(ResourceUse):
     def short_id(self) -> str:
         """The start of the id, for display."""
         return str(self.pk)[:8]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is in its final state, and nothing will change that."""
+        return Status(self.status).is_final and not (self.status == Status.SENT and self.look_at is not None)
 
     @property
     def reference_time(self) -> datetime:

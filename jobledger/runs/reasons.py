@@ -62,7 +62,9 @@ def short(run: Run, now: datetime, *, error: str | None = None) -> str:
     """Why the run is in its state, for a list that also shows the status; empty if the status is enough."""
     facts = Facts(run=run, error=_first_line(run, error))
     match facts.status:
-        case Status.SUCCEEDED | Status.SENT:
+        case Status.SENT:
+            return _unknown_end(facts)
+        case Status.SUCCEEDED:
             return f"attempt {run.attempt}" if run.attempt > 1 else ""
         case Status.RUNNING:
             return str(_cancel_requested(facts) or _no_heartbeat(facts, now))
@@ -74,8 +76,14 @@ def short(run: Run, now: datetime, *, error: str | None = None) -> str:
 
 
 def explanation(row: Run | RunAttempt) -> str:
-    """Why a finished run or attempt did not succeed, in full; empty if it succeeded or is still live."""
+    """Why a finished run or attempt did not succeed, in full; empty if it succeeded or is still live.
+
+    Of an ordinary task, why it is not known whether it has succeeded.
+    """
     facts = Facts(run=_as_run(row), error=without_secrets(row, row.error))
+    if facts.status is Status.SENT:
+        why = _unknown_end(facts)
+        return f"{why[0].upper()}{why[1:]}." if why else ""
     if not facts.status.is_final or facts.status in SUCCESSES:
         return ""
     if facts.status is Status.CANCELLED:
@@ -211,8 +219,40 @@ def _expired(facts: Facts) -> Phrase:
 
 
 def _sent(facts: Facts) -> Phrase:
-    at = f" at {exact(facts.run.finished_at)}" if facts.run.finished_at else ""
-    return f"Sent to Celery{at}: nothing is known of the outcome."
+    run = facts.run
+    was_awaited = facts.reason not in (None, Reason.NO_RESULT_BACKEND)
+    at = max(filter(None, [run.queued_at, run.start_after])) if was_awaited else run.finished_at
+    why = _unknown_end(facts) or "nothing is known of the outcome"
+    return f"Sent to Celery{f' at {exact(at)}' if at else ''}: {why}."
+
+
+def _unknown_end(facts: Facts) -> str:
+    """Why the end of an ordinary task is not known; empty if there is no reason."""
+    within, unknown = facts.seconds("within_seconds"), "nothing is known of the outcome"
+    match facts.reason:
+        case Reason.AWAITS_RESULT:
+            where = "its end is not in Celery's result backend yet"
+            return f"{_begun(facts)}{where}, where beat looks for it for {within}"
+        case Reason.NO_RESULT_BACKEND:
+            return f"{unknown}, since this project has no result backend that beat can read"
+        case Reason.NO_RESULT:
+            return f"{unknown}: within {within}, no worker has reported it, and no result of it was stored"
+        case Reason.NO_ANSWER:
+            return f"{unknown}: Celery's result backend did not answer for {within}"
+        case Reason.UNREADABLE_RESULT:
+            return f"its result is stored, but cannot be decoded: {facts.text('error')}"
+    return ""
+
+
+def _begun(facts: Facts) -> str:
+    """What the result backend already says of a task that has not ended; empty if it says nothing."""
+    match facts.text("state"):
+        case "":
+            return ""
+        case "RETRY":
+            return "it has failed and is tried again; "
+    worker = facts.text("worker")
+    return f"{f'worker {worker}' if worker else 'a worker'} has begun it; "
 
 
 def _took(facts: Facts) -> str:

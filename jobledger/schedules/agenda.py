@@ -74,6 +74,8 @@ class Agenda:
     """When beat is to look next whether predecessors of a schedule have ended."""
     next_message: datetime | None = None
     """When the next alert or ping is to be sent. That is not beat's own work, but its background's."""
+    next_result: datetime | None = None
+    """When the end of a task is to be looked for in Celery's result backend; also its background's work."""
 
     def is_idle(self, now: datetime) -> bool:
         """Whether nothing is to be done yet."""
@@ -81,7 +83,7 @@ class Agenda:
 
     def times(self) -> list[datetime]:
         """When beat has to look again."""
-        return [at for at in (*self._own(), self.next_message) if at is not None]
+        return [at for at in (*self._own(), self.next_message, self.next_result) if at is not None]
 
     def is_one_schedule(self, now: datetime) -> bool:
         """Whether a single schedule is due, and nothing else is to be done."""
@@ -119,7 +121,8 @@ def read() -> Agenda:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         times = _times(connection, cursor.fetchone())
-        read_at, due_at, following, publish_after, deadline, heartbeat, backfill, chain, *messages = times
+        read_at, due_at, following, publish_after, deadline, heartbeat, *times = times
+        backfill, chain, result, *messages = times
     return Agenda(
         read_at=read_at or clock.now(),
         next_due_at=due_at,
@@ -129,6 +132,7 @@ def read() -> Agenda:
         next_silence=heartbeat and heartbeat + rescue.silence() + timedelta.resolution,
         next_backfill=backfill,
         next_chain=chain,
+        next_result=result,
         next_message=min(filter(None, messages), default=None),
     )
 
@@ -158,6 +162,7 @@ def _querysets(*, reports: bool) -> Iterable[QuerySet[Any, Any]]:
     yield _earliest(running, "heartbeat_at")
     yield _earliest(Backfill.objects.all(), "look_at")
     yield _earliest(NextSlot.objects.all(), "look_at")
+    yield _earliest(Run.objects.all(), "look_at")
     yield _earliest(delivery.waiting(), "due_at")
     yield _earliest(Ping.objects.all(), "due_at")
     yield _earliest(pings.unnoted_starts(), "started_at")

@@ -162,6 +162,8 @@ class Scheduler(beat.Scheduler):
             watch.look(now, rescue.lease_duration())
         if agenda.is_due(todo.next_message, now):
             background.hurry()
+        if agenda.is_due(todo.next_result, now):
+            background.look_for_results()
         # Whatever is due does not wait for this.
         self._presence.report(now)
         if self._reconciliation.advance(time.monotonic()) or remaining is None:

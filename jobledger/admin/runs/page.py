@@ -112,7 +112,9 @@ class RunPage:
     @property
     def state_token(self) -> str:
         """Changes whenever anything other than times, progress, output and child runs may have changed."""
-        return f"{self.run.status}.{self.run.attempt}.{int(self.run.cancel_requested_at is not None)}"
+        run = self.run
+        is_cancelled = int(run.cancel_requested_at is not None)
+        return f"{run.status}.{run.attempt}.{is_cancelled}{run.reason_details.get('state', '')}"
 
     @property
     def children_token(self) -> str:
@@ -123,6 +125,10 @@ class RunPage:
     @property
     def is_final(self) -> bool:
         return Status(self.run.status).is_final
+
+    @property
+    def is_over(self) -> bool:
+        return self.run.is_over
 
     @property
     def mark(self) -> SafeString:
@@ -293,7 +299,7 @@ class OutputView:
     @property
     def follows(self) -> bool:
         """Whether new output is appended as it is written."""
-        return not (self.page.is_final or self.search) and self.is_last_attempt
+        return not (self.page.is_over or self.search) and self.is_last_attempt
 
     @cached_property
     def initial(self) -> InitialOutput:
@@ -305,8 +311,8 @@ class OutputView:
 
     @property
     def live_url(self) -> str:
-        """The URL that the page polls; empty if the run has ended."""
-        if self.page.is_final:
+        """The URL that the page polls; empty if the run is over."""
+        if self.page.is_over:
             return ""
         return _live_url(self.page, self.initial.end if self.follows else None)
 
@@ -335,8 +341,8 @@ class LiveUpdate:
 
     @property
     def is_last(self) -> bool:
-        """Whether the run has ended and all of its output has been sent."""
-        return self._page.is_final and not (self.output and self.output.has_more)
+        """Whether the run is over and all of its output has been sent."""
+        return self._page.is_over and not (self.output and self.output.has_more)
 
     @property
     def is_empty(self) -> bool:

@@ -88,8 +88,8 @@ class TargetChoice(forms.Form):
         max_length=200,
         widget=forms.TextInput(attrs={"list": "tasks", "class": "vTextField", "spellcheck": "false"}),
         help_text=(
-            "The full name of the task. Tasks of other services must be listed in SCHEDULABLE_TASKS, and "
-            "their runs are recorded as sent."
+            "The full name of the task. Tasks of other services must be listed in SCHEDULABLE_TASKS; how "
+            "they end is read from Celery's result backend, if they store their results there."
         ),
     )
     args = forms.CharField(

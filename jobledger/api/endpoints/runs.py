@@ -83,7 +83,7 @@ def read_output(request: HttpRequest, run_id: UUID, position: Query[OutputPositi
     return {
         "pieces": run_json.pieces(shown),
         "next_cursor": f"{attempt}-{number}",
-        "is_complete": Status(run.status).is_final and len(rows) == len(shown),
+        "is_complete": run.is_over and len(rows) == len(shown),
     }
 
 

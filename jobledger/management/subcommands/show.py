@@ -113,7 +113,7 @@ def follow(run_id: UUID, wait: Callable[[], object]) -> Iterator[Update]:
             pieces.append(Piece(stream=Stream.STDERR, text=f"Run {run.short_id}: {status}\n"))
         if pieces:
             yield Update(run=run, pieces=pieces)
-        if Status(run.status).is_final:
+        if run.is_over:
             return
         wait()
 

@@ -28,8 +28,9 @@ from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import readable
-from jobledger.models import NO_REASON, Reason, Run, Status, Trigger, Why
+from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import limits, ordinary_tasks
+from jobledger.runs.elsewhere import awaiting
 from jobledger.runs.publishing import delivery
 from jobledger.tracing import context
 
@@ -39,8 +40,6 @@ BATCH = 1000
 RECORDER_GRACE_PERIOD = timedelta(seconds=10)
 CONFIRM_SECONDS = 10
 """How long RabbitMQ may take to accept a message."""
-MAX_SILENCE = timedelta(days=1)
-"""After that, nothing more is expected to be heard of an ordinary task whose message was sent."""
 MAX_INTERVAL = timedelta(hours=1)
 MAX_REPR_LENGTH = 1024
 """Limits the options in Celery's events and logs, as Celery does by default."""
@@ -70,6 +69,7 @@ def send(runs: Sequence[Run]) -> list[Run]:
     If they are not marked within ``RECORDER_GRACE_PERIOD``, they may be published once more.
     """
     known = [run for run in runs if is_job(run) or "." in run.job]  # ordinary tasks have dotted names
+    awaiting.expect(known)
     return _send_all(known) if known else []
 
 
@@ -77,7 +77,7 @@ def mark_published(published: Sequence[Run]) -> None:
     """Set when the runs are published again, but only for those that have not changed in the meantime.
 
     A worker may have claimed a run by now; that attempt may even have ended, and the next one be waiting for
-    its own time. The run of an ordinary task that no worker of this project executes ends here.
+    its own time. The run of an ordinary task that no worker of this project knows is ``sent`` from now on.
     """
     now = clock.now()
     groups: defaultdict[tuple[int, datetime | None], list[UUID]] = defaultdict(list)
@@ -86,16 +86,7 @@ def mark_published(published: Sequence[Run]) -> None:
     for (count, publish_after), pks in groups.items():
         taken = Run.objects.filter(pk__in=pks, status=Status.QUEUED, publish_after=publish_after)
         taken.update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
-    _end_unknown([run for run in published if not (is_job(run) or ordinary_tasks.is_reported(run.job))], now)
-
-
-def _end_unknown(runs: Sequence[Run], now: datetime) -> None:
-    """End the runs of ordinary tasks of whose outcome nothing will be heard."""
-    if pks := [run.pk for run in runs]:
-        sent = Run.objects.filter(pk__in=pks, status=Status.QUEUED)
-        with transaction.atomic():
-            sent.update(status=Status.SENT, publish_after=None, finished_at=now, **NO_REASON.columns)
-            recording.runs_ended(Run.objects.filter(pk__in=pks, status=Status.SENT), now)
+    awaiting.sent([run for run in published if not is_job(run)], now)
 
 
 def _await_workers(runs: Sequence[Run], now: datetime) -> None:
@@ -103,15 +94,12 @@ def _await_workers(runs: Sequence[Run], now: datetime) -> None:
 
     They are never sent again: unlike that of a job, a second message of theirs would be executed, too.
     """
-    _end_unknown([run for run in runs if _sent_at(run) <= now - MAX_SILENCE], now)
+    silent = [run.pk for run in runs if awaiting.sent_at(run) <= now - awaiting.MAX_SILENCE]
+    awaiting.give_up(silent, Why.of(Reason.NO_RESULT, within_seconds=awaiting.MAX_SILENCE), now)
     for run in runs:
         queued = Run.objects.filter(pk=run.pk, status=Status.QUEUED, publish_after=run.publish_after)
         count = run.publish_count + 1
         queued.update(publish_count=count, publish_after=now + publish_interval(count))
-
-
-def _sent_at(run: Run) -> datetime:
-    return max(filter(None, [run.queued_at, run.start_after]))
 
 
 def try_to_publish(runs: Sequence[Run]) -> None:
@@ -274,6 +262,9 @@ def _send(run: Run, producer: Producer) -> None:
             raise delivery.DeliveryError(problem)
         # So that the worker can tell it from messages of others, and does not execute it after its deadline.
         options["headers"][delivery.RUN_HEADER] = True
+        if run.look_at is not None:
+            # As the task says. With `ignore_result=None`, this process would also subscribe to the result.
+            options["headers"]["ignore_result"] = None
         expires = {"expires": run.start_before} if run.start_before else {}
         own = {"task_id": str(run.pk), **_time_limits(run), **expires}
         message = {"args": run.args, "kwargs": run.options, **own}

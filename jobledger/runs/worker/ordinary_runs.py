@@ -8,39 +8,39 @@ kills a child whose task a user has cancelled.
 The task itself is executed as always. If the ledger cannot be written for a while, the child waits, as it
 does at the end of a job. What could not be recorded at all is found later: the run stays queued, or is lost.
 
-Tasks that other workers execute, which do not have this service, send no signals here.
+Tasks that other workers execute, which do not have this service, send no signals here: see ``elsewhere``.
 """
 
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery import Task, signals
 from celery.exceptions import Retry
 from celery.states import IGNORED
 from celery.worker import state
 from django.db import Error, transaction
+from django.db.models import Q
 
 from jobledger import clock
 from jobledger.alerts import recording
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
-from jobledger.jobs import registry, secrets
-from jobledger.models import CANCEL_ACCEPTED, NO_REASON, Reason, Run, Status, Trigger, Why
+from jobledger.jobs import registry
+from jobledger.models import AWAITS_RESULT, CANCEL_ACCEPTED, NO_REASON, Reason, Run, Status, Why
 from jobledger.outages import is_outage
-from jobledger.runs import attempts, limits
+from jobledger.runs import attempts
 from jobledger.runs.dispatch import IDENTITY, worker_process
+from jobledger.runs.elsewhere.awaiting import MAX_SILENCE
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.ledger_connection import ledger_connection
-from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of, text_of
-from jobledger.runs.publishing import publisher
+from jobledger.runs.ordinary_outcomes import REVOKED, of_run, outcome_of_task
+from jobledger.runs.outcome import SUCCESS, Outcome
 from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.received import has_run
 from jobledger.runs.worker import orphans
@@ -54,7 +54,6 @@ MAX_OUTAGE_SECONDS = 60.0
 MAX_RETRY_SECONDS = 20.0
 LOOK_SECONDS = 10.0
 """How often a worker looks for tasks that were cancelled while their messages were in a queue."""
-REVOKED = "celery control revoke"
 REPLACED = "Replaced by new task"
 """What ``Task.replace`` says; the other task has the same id, and the same run. There is no other sign."""
 _main_pid = 0
@@ -98,7 +97,14 @@ def _as_run_id(task_id: str) -> UUID | None:
 
 def _begins(task: Task[..., Any], **kwargs: Any) -> None:
     if pk := _run_of(task, task.request):
-        _record(partial(begin, pk, _worker(task)), pk)
+        _record(partial(_begin_here, pk, task), pk)
+
+
+def _begin_here(pk: UUID, task: Task[..., Any]) -> None:
+    if begin(pk, _worker(task)):
+        # The ledger learns the end from here, even if the result backend is down. The message does not say
+        # so if its sender knew of no worker with this service.
+        task.request.ignore_result = True
 
 
 def _succeeds(sender: Task[..., Any], **kwargs: Any) -> None:
@@ -160,37 +166,41 @@ def _record(write: Callable[[], object], pk: UUID) -> None:
 # What is recorded
 
 
-def begin(pk: UUID, worker: str) -> None:
-    """A worker begins the task, for the first time, or again if its message was delivered again."""
-    live = Run.objects.filter(pk=pk, status__in=(Status.QUEUED, Status.RUNNING)).exclude(
-        job__in=registry.all_jobs()
-    )
+def begin(pk: UUID, worker: str) -> bool:
+    """A worker begins the task, for the first time, or again if its message was delivered again.
+
+    Returns whether the run is in this ledger, and has not ended.
+    """
+    is_open = Q(status__in=(Status.QUEUED, Status.RUNNING)) | AWAITS_RESULT
     now = clock.in_statement()
-    live.update(
+    live = Run.objects.filter(is_open, pk=pk).exclude(job__in=registry.all_jobs())
+    begun = live.update(
         status=Status.RUNNING,
         started_at=now,
         heartbeat_at=now,
         publish_after=None,
+        look_at=None,
         worker=worker,
         worker_identity=IDENTITY,
         **NO_REASON.columns,
     )
+    return begun == 1
 
 
 def end(pk: UUID, outcome: Outcome, worker: str) -> None:
     """The task has ended. A run that has ended before, because it was lost for example, is left alone."""
-    if Run.objects.filter(pk=pk, status=Status.QUEUED).exists():
+    if Run.objects.filter(Q(status=Status.QUEUED) | AWAITS_RESULT, pk=pk).exists():
         begin(pk, worker)  # that could not be recorded then
     run = Run.objects.filter(pk=pk, status=Status.RUNNING).first()
     if run is not None:
-        attempts.end(run, _of_run(run, outcome), publish_now=False)
+        attempts.end(run, of_run(run, outcome), publish_now=False)
 
 
 def queue_again(pk: UUID, outcome: Outcome, at: datetime) -> None:
     """Celery has sent another message for the next attempt."""
     run = Run.objects.filter(pk=pk, status=Status.RUNNING).first()
     if run is not None:
-        attempts.queue_again(run, _of_run(run, outcome), at)
+        attempts.queue_again(run, of_run(run, outcome), at)
 
 
 def ignore(pk: UUID, *, is_replaced: bool) -> None:
@@ -215,43 +225,14 @@ def discard(pk: UUID, *, is_expired: bool) -> None:
         if expired.update(status=Status.EXPIRED, **ended):
             recording.runs_ended(Run.objects.filter(pk=pk, status=Status.EXPIRED), now)
         return
-    why, now = Why.of(Reason.USER, trigger=Trigger.CELERY, comment=REVOKED), clock.now()
-    ended = {"finished_at": now, "publish_after": None, **why.columns}
+    now = clock.now()
+    ended = {"finished_at": now, "publish_after": None, **REVOKED.why.columns}
     with transaction.atomic():
         if Run.objects.move(pk, from_status=Status.QUEUED, to=Status.CANCELLED, **ended):
             recording.run_ended(run, Status.CANCELLED, now)
             return
     # If a user has cancelled it, that is the reason.
-    attempts.end(run, Outcome(status=Status.CANCELLED, why=why, exit_code=None), publish_now=False)
-
-
-def outcome_of_task(error: BaseException) -> Outcome:
-    """The outcome of a task that has raised the exception, or whose process has died."""
-    found = outcome_of(error)
-    match error:
-        case WorkerLostError():
-            why = Why.of(Reason.LOST_PROCESS)
-            return Outcome(status=Status.LOST, why=why, exit_code=None, error=text_of(error))
-        case SoftTimeLimitExceeded() | TimeLimitExceeded():
-            seconds = next((each for each in error.args if isinstance(each, int | float)), None)
-            why = Why.of(Reason.TIME_LIMIT, limit_seconds=seconds)
-            return replace(found, status=Status.TIMED_OUT, why=why, exit_code=None, error="")
-    return replace(found, exit_code=None)
-
-
-def _of_run(run: Run, outcome: Outcome) -> Outcome:
-    """Without the run's secrets, and with what the run knows of it."""
-    masked = (
-        secrets.without_secrets(run.job, run.options, text, args=run.args)
-        for text in (outcome.error, outcome.traceback)
-    )
-    error, traceback = masked
-    why = outcome.why
-    if why.reason is Reason.TIME_LIMIT and run.time_limit is not None:
-        why = limits.of_run(run).exceeded()
-    if why.reason is Reason.LOST_PROCESS:
-        why = why.plus(worker=run.worker)
-    return replace(outcome, error=error, traceback=traceback, why=why)
+    attempts.end(run, REVOKED, publish_now=False)
 
 
 # In the main process
@@ -328,7 +309,7 @@ class Watch:
 def _cancelled_before_their_start() -> Iterable[UUID]:
     """The ordinary tasks that users have cancelled lately, but whose messages may still be in a queue."""
     cancelled = Run.objects.filter(status=Status.CANCELLED, started_at=None, publish_count__gt=0)
-    lately = cancelled.filter(finished_at__gte=clock.now() - publisher.MAX_SILENCE, job__contains=".")
+    lately = cancelled.filter(finished_at__gte=clock.now() - MAX_SILENCE, job__contains=".")
     return lately.values_list("pk", flat=True)
 
 

@@ -23,7 +23,6 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.escapes import line_logger
 from jobledger.models import (
-    LIVE,
     After,
     ChainStart,
     NextSlot,
@@ -148,13 +147,13 @@ def _known(link: Predecessor, after: datetime, condition: After) -> _Known:
     found = list(
         runs.annotate(due=Coalesce("moved_to", "scheduled_for"))
         .filter(due__gt=after)
-        .only("status", "scheduled_for", "moved_to", "queued_at", "started_at", "finished_at")
+        .only("status", "scheduled_for", "moved_to", "queued_at", "started_at", "finished_at", "look_at")
     )
-    live = [run for run in found if run.status in LIVE]
+    live = [run for run in found if not run.is_over]
     pending = [_due(run) for run in live]
     if row is not None and row.slot is not None and row.slot > after:
         pending.append(row.slot)
-    ends = sorted((_end(run, condition) for run in found if run.status not in LIVE), key=lambda end: end.due)
+    ends = sorted((_end(run, condition) for run in found if run.is_over), key=lambda end: end.due)
     return _Known(
         link=link,
         ends=PredecessorEnds(ends=ends, open_since=min(pending, default=None)),

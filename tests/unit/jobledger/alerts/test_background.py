@@ -82,6 +82,30 @@ def test_what_is_due_is_sent_at_once_if_beat_says_so(monkeypatch: pytest.MonkeyP
     assert done == ["pings", "x", "pings"]
 
 
+def test_a_result_backend_that_hangs_holds_up_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, quick: Background
+) -> None:
+    looks, done, answers = list[str](), list[str](), threading.Event()
+
+    def hang() -> None:
+        looks.append("look")
+        answers.wait()
+
+    monkeypatch.setattr(quick._looking, "look", hang)
+    results = next(step for step in quick._steps if step[0] == background.RESULTS)
+    quick._steps = [results, ("other", 0, lambda now: done.append("other"))]
+    quick.begin()
+    try:
+        wait_until(lambda: looks)
+        quick.hurry((background.RESULTS,))
+        before = len(done)
+        wait_until(lambda: len(done) > before + 2)
+        assert looks == ["look"]
+    finally:
+        answers.set()
+        quick._lookers.join(60)
+
+
 def test_one_look_at_the_clock_serves_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     looks, made = list[None](), Background()
     monkeypatch.setattr(clock, "now", lambda: looks.append(None))

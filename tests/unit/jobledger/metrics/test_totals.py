@@ -53,6 +53,16 @@ def test_runs_are_counted_by_job_trigger_and_status() -> None:
     }
 
 
+def test_a_run_whose_end_is_awaited_is_counted_when_it_is_known() -> None:
+    run = live(status=Status.SENT, look_at=NOON)
+    late = live(0, status=Status.SENT, look_at=NOON)
+    assert counts() == {}
+    Run.objects.filter(pk=run.pk).update(status=Status.FAILED, look_at=None)
+    Run.objects.filter(pk=late.pk).update(look_at=None)
+    assert counts() == {"failed": 1, "sent": 1}
+    assert counts(10) == {"failed": 1, "sent": 1}
+
+
 def test_names_that_are_not_in_the_code_have_a_limit_beyond_which_they_are_counted_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

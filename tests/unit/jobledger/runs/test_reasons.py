@@ -247,6 +247,45 @@ CASES: dict[str, tuple[Run, str]] = {
         run(Status.SENT, finished_at=THREE),
         f"Sent to Celery at {AT_THREE}: nothing is known of the outcome.",
     ),
+    "sent, awaited": (
+        run(Status.SENT, of(Reason.AWAITS_RESULT, within_seconds=1440 * MINUTE)),
+        (
+            f"Sent to Celery at {AT_THREE}: its end is not in Celery's result backend yet, where beat looks "
+            "for it for 1 d."
+        ),
+    ),
+    "sent, begun": (
+        run(Status.SENT, of(Reason.AWAITS_RESULT, within_seconds=1440 * MINUTE, state="STARTED", worker="w")),
+        (
+            f"Sent to Celery at {AT_THREE}: worker w has begun it; its end is not in Celery's result backend "
+            "yet, where beat looks for it for 1 d."
+        ),
+    ),
+    "sent, no result": (
+        run(Status.SENT, of(Reason.NO_RESULT, within_seconds=1440 * MINUTE), finished_at=THREE + 9 * MINUTE),
+        (
+            f"Sent to Celery at {AT_THREE}: nothing is known of the outcome: within 1 d, no worker has "
+            "reported it, and no result of it was stored."
+        ),
+    ),
+    "sent, no answer": (
+        run(Status.SENT, of(Reason.NO_ANSWER, within_seconds=2880 * MINUTE)),
+        (
+            f"Sent to Celery at {AT_THREE}: nothing is known of the outcome: Celery's result backend did not "
+            "answer for 2 d."
+        ),
+    ),
+    "sent, undecodable": (
+        run(Status.SENT, of(Reason.UNREADABLE_RESULT, error="ValueError: odd")),
+        (f"Sent to Celery at {AT_THREE}: its result is stored, but cannot be decoded: ValueError: odd."),
+    ),
+    "sent, no result backend": (
+        run(Status.SENT, of(Reason.NO_RESULT_BACKEND, backend="rpc"), finished_at=THREE),
+        (
+            f"Sent to Celery at {AT_THREE}: nothing is known of the outcome, since this project has no "
+            "result backend that beat can read."
+        ),
+    ),
     "running": (
         run(Status.RUNNING, started_at=THREE, heartbeat_at=THREE + 59 * SECOND),
         f"Running since {AT_THREE} (1 min).",
@@ -367,6 +406,10 @@ def test_beside_the_status_the_reason_is_enough(name: str, expected: str) -> Non
         ("queued, waits", ""),
         ("running, asked to end", ""),
         ("sent", ""),
+        (
+            "sent, undecodable",
+            "Its result is stored, but cannot be decoded: ValueError: odd.",
+        ),
         ("failed", "RuntimeError: no answer\nand more"),
         ("failed, exit code", "The job exited with code 3."),
         ("failed, no message", "Its message could not be created: TypeError: odd."),

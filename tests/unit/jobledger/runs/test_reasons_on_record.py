@@ -18,6 +18,9 @@ from jobledger.jobs.declaration import Concurrency, Misfire, PausedSlots
 from jobledger.models import Pause, Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import attempts, overlap, reasons
 from jobledger.runs.dispatch import IDENTITY
+from jobledger.runs.elsewhere import awaiting, looking
+from jobledger.runs.elsewhere.awaiting import MAX_SILENCE
+from jobledger.runs.elsewhere.backend import Result, Undecodable
 from jobledger.runs.execution import abrupt_ends, runner
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
@@ -243,6 +246,23 @@ def limited_by_schedule() -> None:
     ledger.record_due(NOON)
 
 
+def sent_elsewhere(**values: Any) -> Run:
+    return made(job="billing.charge", queued_at=NOON, **{"look_at": NOON, **values})
+
+
+def looked_at(found: Result | Undecodable | None, *, after: timedelta = MINUTE) -> None:
+    run = sent_elsewhere()
+    awaiting.sent([run], NOON)
+    with time_machine.travel(NOON + after, tick=False):
+        looking.record(looking.claim(), {run.pk: found} if found else {})
+
+
+def unanswered() -> None:
+    looked_at(None)
+    with time_machine.travel(NOON + looking.MAX_OUTAGE, tick=False):
+        looking._give_up(Run.objects.all(), looking.MAX_OUTAGE, Reason.NO_ANSWER)
+
+
 def limited_by_job() -> None:
     hourly(task="probes.allowing", handled_until=NOON - MINUTE)
     Run.objects.bulk_create(Run(job="allowing", trigger=Trigger.CELERY) for _ in range(100))
@@ -275,6 +295,11 @@ SCENARIOS: dict[tuple[str, str], list[Scenario]] = {
     ("skipped", "schedule_edited"): [edited_before_its_new_time],
     ("missed", "deadline"): [lambda: recorded(starting_deadline=MINUTE)],
     ("expired", "deadline"): [expired_in_the_queue],
+    ("sent", "awaits_result"): [lambda: looked_at(Result(state="STARTED", worker="w"))],
+    ("sent", "no_result_backend"): [lambda: awaiting.sent([sent_elsewhere(look_at=None)], NOON)],
+    ("sent", "no_result"): [lambda: looked_at(None, after=MAX_SILENCE)],
+    ("sent", "no_answer"): [unanswered],
+    ("sent", "unreadable_result"): [lambda: looked_at(Undecodable(problem="odd"))],
     ("running", "user"): [lambda: cancelled(BY_ANN)],
     ("running", "superseded"): [lambda: overlapping(Concurrency.REPLACE), lambda: cancelled(SUPERSEDED)],
     ("running", "worker_shutdown"): [stopped_by_worker],

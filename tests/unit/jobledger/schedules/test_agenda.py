@@ -92,6 +92,15 @@ def test_alerts_and_pings_that_are_to_be_sent_are_not_beats_own_work() -> None:
     assert todo.is_idle(NOON + MINUTE)
 
 
+def test_the_results_that_are_to_be_looked_for_are_not_beats_own_work() -> None:
+    assert agenda.read().next_result is None
+    for minutes in 2, 1:
+        create_run(status=Status.SENT, look_at=NOON + minutes * MINUTE)
+    todo = agenda.read()
+    assert (todo.next_result, todo.times()) == (NOON + MINUTE, [NOON + MINUTE])
+    assert todo.is_idle(NOON + MINUTE)
+
+
 @pytest.mark.parametrize("field", ["next_due_at", "next_publish_after", "next_deadline", "next_silence"])
 def test_whatever_is_due_first_is_to_be_done(field: str) -> None:
     todo = agenda_with(**{field: NOON})

@@ -340,6 +340,19 @@ def test_beat_says_when_an_alert_or_a_ping_is_due(
     assert said == ["hurry"]
 
 
+def test_beat_says_when_the_end_of_a_task_is_to_be_looked_for(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(background, "look_for_results", lambda: said.append("look"))
+    run = Run.objects.create(job="billing.charge", trigger="schedule", status="sent", look_at=NOON + HOUR)
+    scheduler.tick()
+    assert said == []
+    Run.objects.filter(pk=run.pk).update(look_at=NOON)
+    scheduler.tick()
+    assert said == ["look"]
+
+
 def test_a_run_that_no_worker_has_claimed_by_the_next_look_is_marked_as_published(
     scheduler: Scheduler, published: list[Run]
 ) -> None:

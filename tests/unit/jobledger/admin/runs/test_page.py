@@ -3,12 +3,13 @@
 from datetime import timedelta
 
 import pytest
+from django.http import QueryDict
 from django.test import Client
 from pytest_django.fixtures import DjangoAssertNumQueries
 
 from jobledger.admin import display
 from jobledger.admin.runs import page as run_page
-from jobledger.admin.runs.page import RunPage
+from jobledger.admin.runs.page import LiveUpdate, OutputView, RunPage
 from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.runs import overlap
 from tests.unit.builders import NOON
@@ -50,6 +51,22 @@ def test_a_skipped_run_links_to_the_paused_schedule() -> None:
         create_run(status=Status.SKIPPED, reason="paused", schedule=nightly, schedule_name="nightly")
     )
     assert f'schedule <a href="{page.schedule_url}">nightly</a> was paused' in page.sentence
+
+
+def test_the_page_of_a_task_whose_end_is_awaited_is_updated_until_it_is_known() -> None:
+    why = Why.of(Reason.AWAITS_RESULT, within_seconds=86400)
+    run = create_run(status=Status.SENT, look_at=NOON, **why.columns)
+    page = page_of(run)
+    assert "its end is not in Celery&#x27;s result backend yet" in page.sentence
+    assert OutputView(page, QueryDict()).live_url
+    assert not LiveUpdate(page, QueryDict(f"state={page.state_token}")).has_new_state
+    begun = why.plus(state="STARTED")
+    Run.objects.filter(pk=run.pk).update(**begun.columns)
+    assert page_of(run).state_token != page.state_token
+    Run.objects.filter(pk=run.pk).update(look_at=None)
+    over = page_of(run)
+    assert OutputView(over, QueryDict()).live_url == ""
+    assert LiveUpdate(over, QueryDict()).is_last
 
 
 def test_an_earlier_attempt_has_the_reason_for_its_failure() -> None:

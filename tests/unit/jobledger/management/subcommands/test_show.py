@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.core.management.color import color_style
 
 from jobledger.management.subcommands import show
-from jobledger.models import Run, RunAttempt, RunOutput, Status, Stream
+from jobledger.models import Reason, Run, RunAttempt, RunOutput, Status, Stream, Why
 from jobledger.runs import run_json
 from tests.unit.builders import NOON
 from tests.unit.jobledger.admin.runs.ledger import create_run
@@ -156,6 +156,20 @@ def test_follow_prints_each_stream_to_its_own_and_exits_as_the_run_did() -> None
 def test_following_a_run_that_succeeds_ends_with_success() -> None:
     run = create_run(exit_code=0)
     assert followed(run) == (0, "", f"Run {str(run.pk)[:8]}: succeeded\n")
+
+
+def test_an_ordinary_task_is_followed_until_its_end_is_known() -> None:
+    why = Why.of(Reason.AWAITS_RESULT, within_seconds=86400)
+    run = create_run(status=Status.SENT, look_at=NOON, **why.columns)
+    looks = list[str]()
+
+    def end() -> None:
+        looks.append(run.status)
+        Run.objects.filter(pk=run.pk).update(status=Status.SUCCEEDED, look_at=None, **Why().columns)
+
+    pieces = [piece.text for update in show.follow(run.pk, end) for piece in update.pieces]
+    assert (looks, len(pieces), pieces[-1]) == (["sent"], 2, f"Run {run.short_id}: succeeded\n")
+    assert "Its end is not in Celery's result backend yet" in pieces[0]
 
 
 def test_an_interrupt_while_following_leaves_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,10 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from jobledger import clock
-from jobledger.models import Reason, Run, Status, Why
+from jobledger.models import ProcessKind, Reason, Run, ServiceProcess, Status, Why
 from jobledger.runs import overlap
 from jobledger.runs.dispatch import IDENTITY
+from jobledger.runs.ordinary_outcomes import outcome_of_task
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker import main_process, ordinary_runs, orphans
 from jobledger.runs.worker.pulse import pulse
@@ -30,7 +31,11 @@ WORKER = f"celery@here:{os.getpid()}"
 
 @pytest.fixture(autouse=True)
 def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The signals are connected, as in a child of a worker."""
+    """The signals are connected, as in a child of a worker, which reads the queue."""
+    queue = current_app.conf.task_default_queue
+    ServiceProcess.objects.create(
+        kind=ProcessKind.WORKER, name="celery@here", seen_at=timezone.now(), queues=[queue]
+    )
     names = ("task_prerun", "task_success", "task_failure", "task_retry", "task_postrun", "task_revoked")
     connected_to = [pulse, *(getattr(signals, name) for name in names)]
     before = [list(signal.receivers) for signal in connected_to]
@@ -81,6 +86,22 @@ def test_its_message_is_never_sent_twice(broker: Broker) -> None:
     assert len(broker.messages) == 1
     run.refresh_from_db()
     assert (run.status, run.publish_count) == ("queued", 2)
+
+
+def test_it_needs_no_result_backend_although_its_message_leaves_that_to_the_task(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ServiceProcess.objects.all().delete()
+    run = published(broker, ADD, 1, 2)
+    assert (run.look_at is not None, broker.messages[-1].headers["ignore_result"]) == (True, None)
+    stored = list[str]()
+    monkeypatch.setattr(current_app.tasks[ADD], "track_started", False)
+    monkeypatch.setattr(
+        current_app.backend, "store_result", lambda task_id, *args, **more: stored.append(task_id)
+    )
+    execute(broker)
+    run.refresh_from_db()
+    assert (run.status, run.look_at, stored) == ("succeeded", None, [])
 
 
 def test_if_nothing_is_heard_for_a_day_it_ends_as_sent(broker: Broker) -> None:
@@ -324,7 +345,7 @@ def test_the_child_of_a_cancelled_one_is_killed(broker: Broker, killed: list[int
     watch.look([run.pk], looks_for_waiting=False)
     watch.beat()
     assert killed == [4711]
-    ordinary_runs.end(run.pk, ordinary_runs.outcome_of_task(WorkerLostError("signal 9")), "")
+    ordinary_runs.end(run.pk, outcome_of_task(WorkerLostError("signal 9")), "")
     run.refresh_from_db()
     assert (run.status, run.reason, run.reason_details["user"]) == ("cancelled", "user", "anna")
 

@@ -221,6 +221,16 @@ def test_an_ordinary_task_whose_end_is_not_known_is_not_followed(first: Periodic
     assert look() == []
 
 
+def test_an_ordinary_task_is_followed_once_its_end_is_known(first: PeriodicTask) -> None:
+    follower("first", since=EIGHT)
+    awaited = ended(first, NINE, Status.SENT, look_at=NOON, finished_at=None)
+    ended(first, TEN)
+    assert look() == []
+    Run.objects.filter(pk=awaited.pk).update(status=Status.SUCCEEDED, look_at=None)
+    SchedulePolicy.objects.update(misfire=Misfire.ALL, concurrency=Concurrency.ALLOW)
+    assert look() == [(NINE, "queued"), (TEN, "queued")]
+
+
 # Several predecessors
 
 

@@ -1,0 +1,91 @@
+"""Which runs' ends are to be read from Celery's result backend, and for how long."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+
+from jobledger import clock
+from jobledger.alerts import recording
+from jobledger.jobs import registry
+from jobledger.models import AWAITS_RESULT, ProcessKind, Reason, Run, Status, Why
+from jobledger.runs import ordinary_tasks
+from jobledger.runs.elsewhere import backend
+
+MAX_SILENCE = timedelta(days=1)
+"""After that, nothing more is expected to be heard of an ordinary task whose message was sent."""
+FIRST_LOOK = timedelta(seconds=2)
+
+
+def expect(runs: Sequence[Run]) -> None:
+    """Set ``look_at`` of runs, not yet sent, that workers without this service are going to execute.
+
+    It is not saved here. It stays empty if the result backend cannot be read.
+    """
+    tasks = [run for run in runs if run.job not in registry.all_jobs()]
+    if not tasks or backend.why_unreadable():
+        return
+    now = clock.now()
+    own = [run for run in tasks if ordinary_tasks.is_reported(run.job)]
+    for run in [*(run for run in tasks if run not in own), *_unread(own, now)]:
+        run.look_at = now + FIRST_LOOK
+
+
+def sent(runs: Iterable[Run], now: datetime) -> None:
+    """Record that the messages of these runs of ordinary tasks were sent.
+
+    The runs of tasks that no worker of this project knows do not stay queued.
+    """
+    queued, look_at = Run.objects.filter(status=Status.QUEUED), now + FIRST_LOOK
+    own, others = list[UUID](), list[UUID]()
+    unknown = list[UUID]()
+    for run in runs:
+        if ordinary_tasks.is_reported(run.job):
+            own += [run.pk] if run.look_at else []
+        else:
+            (others if run.look_at else unknown).append(run.pk)
+    if own:
+        queued.filter(pk__in=own).update(look_at=look_at)
+    if others:
+        why = Why.of(Reason.AWAITS_RESULT, within_seconds=MAX_SILENCE)
+        awaiting = {"status": Status.SENT, "publish_after": None, "look_at": look_at, **why.columns}
+        queued.filter(pk__in=others).update(**awaiting)
+    give_up(unknown, Why.of(Reason.NO_RESULT_BACKEND, backend=backend.why_unreadable()), now)
+
+
+def give_up(pks: Sequence[UUID], why: Why, now: datetime) -> None:
+    """End those of the runs that have not ended: nothing is known of their outcome, nor ever will be."""
+    if not pks:
+        return
+    unknown = Run.objects.filter(Q(status=Status.QUEUED) | AWAITS_RESULT, pk__in=pks)
+    ended = {"publish_after": None, "look_at": None, "finished_at": now, **why.columns}
+    with transaction.atomic():
+        given_up = list(unknown.select_for_update().values_list("pk", flat=True))
+        unknown.filter(pk__in=given_up).update(status=Status.SENT, **ended)
+        recording.runs_ended(Run.objects.filter(pk__in=given_up), now)
+
+
+def sent_at(run: Run) -> datetime:
+    """When the message was sent, or should have been."""
+    return max(filter(None, [run.queued_at, run.start_after]))
+
+
+def _unread(runs: Sequence[Run], now: datetime) -> Sequence[Run]:
+    """Those whose queue is read by no worker with this service now; older ones may read it."""
+    if not runs:
+        return []
+    # Not at the top, since it imports the publisher, which imports this module.
+    from jobledger.runs.worker import presence
+
+    workers = presence.present(ProcessKind.WORKER, now).values_list("queues", flat=True)
+    read = {name for names in workers for name in names}
+    return [run for run in runs if (name := _queue_of(run)) and name not in read]
+
+
+def _queue_of(run: Run) -> str | None:
+    from jobledger.runs.worker import queues
+
+    is_routed = bool(run.routing.keys() & {"exchange", "routing_key"})
+    return None if is_routed else queues.queue_of(run.job, run.routing.get("queue"))
