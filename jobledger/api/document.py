@@ -1,10 +1,11 @@
 """The OpenAPI document of the API."""
 
+from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpRequest
 
-from jobledger.api import addresses
+from jobledger.api import addresses, schemas
 from jobledger.api.problems import CONTENT_TYPE
 
 
@@ -18,7 +19,23 @@ def document(request: HttpRequest) -> dict[str, Any]:
     for operations in found["paths"].values():
         for operation in operations.values():
             _name_problems(operation["responses"])
+            operation["responses"].update(_problems_of_all(has_body="requestBody" in operation))
     return found
+
+
+def _problems_of_all(*, has_body: bool) -> dict[str, Any]:
+    """What may happen before the endpoint is called, or whatever it does."""
+    statuses = [HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE]
+    if has_body:
+        statuses += [HTTPStatus.LENGTH_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE]
+    found = {str(status.value): _problem(status.phrase) for status in sorted(statuses)}
+    # Such as that of another method.
+    return {**found, "default": _problem("Any other error")}
+
+
+def _problem(description: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{schemas.Problem.__name__}"}
+    return {"description": description, "content": {CONTENT_TYPE: {"schema": schema}}}
 
 
 def _name_problems(responses: dict[Any, Any]) -> None:

@@ -89,6 +89,7 @@ def read_output(request: HttpRequest, run_id: UUID, position: Query[OutputPositi
 
 @router.get(
     "/runs/{uuid:run_id}/log",
+    response=ERRORS,
     summary="Read a run's output as plain text",
     openapi_extra={
         "responses": {200: {"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}}}

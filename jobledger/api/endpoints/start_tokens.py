@@ -8,7 +8,7 @@ from ninja import Header, Router
 
 from jobledger.admin import rights
 from jobledger.api import schemas
-from jobledger.api.authentication import identified, require, sent_token
+from jobledger.api.authentication import Token, identified, require, sent_token
 from jobledger.api.problems import ProblemError
 from jobledger.api.responses import ERRORS
 from jobledger.api.starting import IdempotencyKey, registered, start
@@ -32,7 +32,14 @@ def start_by_address(
     return _start(request, response, token, headers, body)
 
 
-@router.post("/start", auth=None, response=ANSWERS, summary="Start the job of a token in the header")
+@router.post(
+    "/start",
+    # The endpoint itself looks at the token, which is of another scope than those of the others.
+    auth=None,
+    response=ANSWERS,
+    summary="Start the job of a token in the header",
+    openapi_extra={"security": [{Token.__name__: []}]},
+)
 def start_by_header(
     request: HttpRequest,
     response: HttpResponse,

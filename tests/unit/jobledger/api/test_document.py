@@ -39,9 +39,23 @@ def test_every_operation_says_who_may_call_it_and_what_it_does(document: Any) ->
         for method, found in methods.items()
     }
     public = {key for key, found in operations.items() if "security" not in found}
-    assert public == {("/openapi.json", "get"), ("/start", "post"), ("/start/{token}", "post")}
+    assert public == {("/openapi.json", "get"), ("/start/{token}", "post")}
+    assert {str(found["security"]) for key, found in operations.items() if key not in public} == {
+        "[{'Token': []}]"
+    }
     assert all(found["summary"] and found["description"] for found in operations.values())
     assert len({found["operationId"] for found in operations.values()}) == len(operations)
+
+
+def test_every_operation_names_the_errors_that_it_may_answer(document: Any) -> None:
+    operations = [found for methods in document["paths"].values() for found in methods.values()]
+    for found in operations:
+        statuses = {"429", "503", "default"}
+        statuses |= {"400", "401", "403", "404", "422"} if "security" in found else set()
+        statuses |= {"411", "413"} if "requestBody" in found else set()
+        assert statuses <= found["responses"].keys()
+        for status in statuses:
+            assert list(found["responses"][status]["content"]) == ["application/problem+json"]
 
 
 def test_the_reference_names_every_endpoint(document: Any) -> None:
