@@ -77,8 +77,10 @@ def _http_error(request: HttpRequest, error: Any) -> HttpResponse:
 
 @api.exception_handler(PermissionDenied)
 def _denied(request: HttpRequest, error: Any) -> HttpResponse:
-    found = ProblemError(HTTPStatus.FORBIDDEN, f"Not permitted: {error}." if str(error) else "Not permitted.")
-    return problems.response(request, found)
+    # The functions of the admin say it to their user.
+    what = str(error).removeprefix("you may not ")
+    detail = f"The token's owner may not {what}." if what else "Not permitted."
+    return problems.response(request, ProblemError(HTTPStatus.FORBIDDEN, detail))
 
 
 @api.exception_handler(RequestDataTooBig)

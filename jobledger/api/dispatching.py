@@ -1,5 +1,7 @@
 """Answers the requests of the API: limits by address, the endpoint, and problems instead of error pages."""
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -12,11 +14,12 @@ from django.urls.exceptions import Resolver404
 from django.urls.resolvers import RegexPattern
 
 from jobledger.admin import audit_log
-from jobledger.api import limits, problems
+from jobledger.api import document, limits, problems
 from jobledger.api.addresses import VERSION
 from jobledger.api.application import api
 from jobledger.api.authentication import token_of
 from jobledger.api.problems import ProblemError
+from jobledger.api.responses import invalid
 from jobledger.escapes import line_logger
 from jobledger.jobs.secrets import MASK
 from jobledger.outages import is_outage
@@ -33,6 +36,11 @@ _resolver = URLResolver(
 def respond(request: HttpRequest, path: str) -> HttpResponse:
     """The answer, whatever happens; every error is a problem in JSON."""
     _hide_token(request, path)
+    response = _response(request, path)
+    return _headers_of(response) if request.method == "HEAD" else response
+
+
+def _response(request: HttpRequest, path: str) -> HttpResponse:
     try:
         limits.check_address(request)
         _read_chunked_body(request)
@@ -82,11 +90,39 @@ def _answer(request: HttpRequest, path: str) -> HttpResponse:
         match = _resolver.resolve(path)
     except Resolver404 as error:
         raise ProblemError(HTTPStatus.NOT_FOUND, NOTHING_HERE) from error
-    with audit_log.by_token(lambda: token.name if (token := token_of(request)) else ""):
+    method = "GET" if request.method == "HEAD" else str(request.method)
+    _check_query(request, document.query_parameters().get(match.url_name or "", {}).get(method))
+    with audit_log.by_token(lambda: token.name if (token := token_of(request)) else ""), _as(method, request):
         response: HttpResponse = match.func(request, *match.args, **match.kwargs)
     if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         raise problems.not_allowed(request, response.get("Allow", "another method"))
     return response
+
+
+def _check_query(request: HttpRequest, known: Collection[str] | None) -> None:
+    """A misspelt filter must not be ignored, nor what is meant as an option. Raises ProblemError."""
+    there_are = f"; there are {', '.join(known)}" if known else ""
+    unknown = {f"query.{name}": f"There is no such parameter here{there_are}." for name in request.GET}
+    if known is not None and (wrong := unknown.keys() - {f"query.{name}" for name in known}):
+        raise invalid({location: unknown[location] for location in sorted(wrong)})
+
+
+@contextmanager
+def _as(method: str, request: HttpRequest) -> Iterator[None]:
+    """Meanwhile, the request has this method: a HEAD is answered as a GET, without the content."""
+    previous, request.method = request.method, method
+    try:
+        yield
+    finally:
+        request.method = previous
+
+
+def _headers_of(response: HttpResponse) -> HttpResponse:
+    found = HttpResponse(status=response.status_code, headers=dict(response.items()))
+    if not response.streaming:
+        found["Content-Length"] = str(len(response.content))
+    response.close()
+    return found
 
 
 def _failure(error: Exception) -> ProblemError:

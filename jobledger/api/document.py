@@ -1,5 +1,7 @@
 """The OpenAPI document of the API."""
 
+from collections.abc import Mapping, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -21,6 +23,22 @@ def document(request: HttpRequest) -> dict[str, Any]:
             _name_problems(operation["responses"])
             operation["responses"].update(_problems_of_all(has_body="requestBody" in operation))
     return found
+
+
+@cache
+def query_parameters() -> Mapping[str, Mapping[str, Sequence[str]]]:
+    """The names of the parameters in the URL, by any operation of the path, and the method."""
+    from jobledger.api.application import api
+
+    found = {}
+    for operations in api.get_openapi_schema(path_prefix="/")["paths"].values():
+        names = {method.upper(): _query_of(operation) for method, operation in operations.items()}
+        found.update({operation["operationId"]: names for operation in operations.values()})
+    return found
+
+
+def _query_of(operation: Mapping[str, Any]) -> Sequence[str]:
+    return [each["name"] for each in operation["parameters"] if each["in"] == "query"]
 
 
 def _problems_of_all(*, has_body: bool) -> dict[str, Any]:

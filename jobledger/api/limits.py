@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
+from math import ceil
 
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
@@ -59,9 +60,10 @@ def _minute(now: datetime) -> datetime:
 
 
 def _too_many(limit: str, now: datetime) -> ProblemError:
-    wait = max(1, round((_minute(now) + WINDOW - now).total_seconds()))
+    wait = ceil((_minute(now) + WINDOW - now).total_seconds())
+    seconds = "1 second" if wait == 1 else f"{wait} seconds"
     return ProblemError(
         HTTPStatus.TOO_MANY_REQUESTS,
-        f"Too many requests: {limit} in a minute. Try again in {wait} seconds.",
+        f"Too many requests: {limit} in a minute. Try again in {seconds}.",
         headers={"Retry-After": str(wait)},
     )

@@ -50,7 +50,9 @@ def response(request: HttpRequest, error: ProblemError) -> HttpResponse:
 
 def not_allowed(request: HttpRequest, allowed: str) -> ProblemError:
     detail = f"{request.method} is not possible here; use {allowed}."
-    return ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
+    return ProblemError(
+        HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed.replace("GET", "GET, HEAD")}
+    )
 
 
 def too_long() -> ProblemError:

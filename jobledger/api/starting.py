@@ -13,7 +13,7 @@ from jobledger.admin.runs import changes
 from jobledger.api.authentication import once, user_of
 from jobledger.api.problems import ProblemError
 from jobledger.api.responses import invalid, invalid_options, run_of, run_page
-from jobledger.jobs import registry, secrets
+from jobledger.jobs import secrets
 from jobledger.jobs.options import validate_options
 from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.registry import Job
@@ -30,14 +30,6 @@ class IdempotencyKey(Schema):
         max_length=255,
         description="Chosen by the client, such as a UUID: a request that repeats it starts nothing again.",
     )
-
-
-def registered(name: str) -> Job:
-    """The job with this name, or task name. Raises ProblemError."""
-    try:
-        return registry.find(name)
-    except registry.UnknownJobError as error:
-        raise ProblemError(HTTPStatus.NOT_FOUND, str(error.args[0])) from error
 
 
 def start(

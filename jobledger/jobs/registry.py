@@ -7,7 +7,7 @@ cannot be imported is recorded as a failure for the system check to report, and 
 
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -138,10 +138,15 @@ def find(name: str) -> Job:
     """The job with this command name or task name. Raises UnknownJobError."""
     found = all_jobs().get(name) or of_task(name)
     if found is None or name not in (found.name, found.task_name):
-        names = [each.task_name if "." in name else each.name for each in all_jobs().values()]
-        hint = suggestion(name, names) or f"Existing jobs: {', '.join(all_jobs())}."
-        raise UnknownJobError(f"There is no job {name!r}. {hint}")
+        raise UnknownJobError(f"There is no job {name!r}. {hint(name, all_jobs().values())}")
     return found
+
+
+def hint(name: str, jobs: Collection[Job]) -> str:
+    """Which of these jobs may be meant by an unknown name; all of them if none is similar."""
+    names = [each.task_name if "." in name else each.name for each in jobs]
+    existing = f"Existing jobs: {', '.join(each.name for each in jobs)}." if jobs else ""
+    return suggestion(name, names) or existing
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ from jobledger.admin import audit_log
 from jobledger.admin.alerts.rules import RuleAdmin
 from jobledger.admin.fields import number_in
 from jobledger.admin.rights import User
+from jobledger.admin.schedules.edit_form import ConflictError
 from jobledger.admin.schedules.snapshot import changes_between, snapshot_of
 from jobledger.admin.schedules.status import without_unreadable_times
 from jobledger.models import AlertRule, AuditEntry, DeclaredSchedule, SchedulePolicy
@@ -90,6 +91,18 @@ def delete_schedules(user: User | str, schedules: Sequence[PeriodicTask]) -> Non
     """Delete the schedules, with an entry in the audit log for each."""
     log_deletions(user, schedules)
     PeriodicTask.objects.filter(pk__in=[schedule.pk for schedule in schedules]).delete()
+
+
+@transaction.atomic
+def delete_schedule_seen(user: User, schedule: PeriodicTask, version: str | None) -> None:
+    """Delete the schedule, if it is still as in this version. Raises ConflictError."""
+    if version is not None:
+        # In the order in which a sync locks them.
+        list(DeclaredSchedule.objects.select_for_update().filter(schedule=schedule))
+        stored = PeriodicTask.objects.select_for_update().filter(pk=schedule.pk).first()
+        if stored is None or snapshot_of(stored, SchedulePolicy.of(stored)).version != version:
+            raise ConflictError
+    delete_schedules(user, [schedule])
 
 
 def log_deletions(user: User | str, schedules: Iterable[PeriodicTask]) -> list[AuditEntry]:

@@ -1,5 +1,7 @@
 """Jobs: what there is, and starting one."""
 
+from collections.abc import Collection
+from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -14,8 +16,9 @@ from jobledger.admin.options.job_options import JobOption, Layout
 from jobledger.api import schemas
 from jobledger.api.authentication import require, user_of
 from jobledger.api.endpoints.pausing import paused, resumed, terms_of
+from jobledger.api.problems import ProblemError
 from jobledger.api.responses import ERRORS
-from jobledger.api.starting import IdempotencyKey, registered, start
+from jobledger.api.starting import IdempotencyKey, start
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.registry import Job
@@ -27,16 +30,14 @@ router = Router()
 def list_jobs(request: HttpRequest) -> dict[str, Any]:
     """Those that the token's owner may see or start."""
     user = user_of(request)
-    visible = [job for job in registry.all_jobs().values() if may_see(user, job)]
-    return {"jobs": [_job(user, job) for job in visible]}
+    return {"jobs": [_job(user, job) for job in _visible(user)]}
 
 
 @router.get("/jobs/{name}", response={200: schemas.Job, **ERRORS}, summary="Show a job")
 def show_job(request: HttpRequest, name: str) -> dict[str, Any]:
     """Its options, and how its runs are executed."""
-    job = registered(name)
-    require(may_see(user_of(request), job), f"see {name}")
-    return _job(user_of(request), job)
+    user = user_of(request)
+    return _job(user, _named(name, _visible(user)))
 
 
 @router.post(
@@ -48,19 +49,20 @@ def start_job(
     request: HttpRequest,
     response: HttpResponse,
     name: str,
-    body: schemas.Start,
     headers: Header[IdempotencyKey],
+    body: schemas.Start | None = None,
 ) -> Any:
     """The options are validated by the command's own parser before anything is started."""
-    job = registered(name)
-    require(rights.may_start(user_of(request), job.name), f"start {job.name}")
-    return start(request, response, job, body.options, headers.idempotency_key)
+    user = user_of(request)
+    job = _named(name, _visible(user))
+    require(rights.may_start(user, job.name), f"start {job.name}")
+    return start(request, response, job, body.options if body else {}, headers.idempotency_key)
 
 
 @router.post(
     "/jobs/{name}/pause", response={200: schemas.Paused, **ERRORS}, summary="Pause a job's schedules"
 )
-def pause_job(request: HttpRequest, name: str, body: schemas.PauseTerms) -> dict[str, Any]:
+def pause_job(request: HttpRequest, name: str, body: schemas.PauseTerms | None = None) -> dict[str, Any]:
     """All of its schedules. Users can still start it."""
     schedules = _schedules(request, name)
     now = clock.now()
@@ -79,9 +81,24 @@ def resume_job(request: HttpRequest, name: str) -> dict[str, Any]:
 
 
 def _schedules(request: HttpRequest, name: str) -> list[PeriodicTask]:
-    job, user = registered(name), user_of(request)
+    user = user_of(request)
     require(rights.may_pause(user) and rights.may_view_schedules(user), "pause and resume schedules")
+    # The schedules, which the owner may see, name their jobs.
+    job = _named(name, registry.all_jobs().values())
     return list(PeriodicTask.objects.filter(task=job.task_name).order_by("name"))
+
+
+def _visible(user: rights.User) -> list[Job]:
+    return [job for job in registry.all_jobs().values() if may_see(user, job)]
+
+
+def _named(name: str, jobs: Collection[Job]) -> Job:
+    """The one of these jobs with this name, or task name. Raises ProblemError, which names no others."""
+    found = next((job for job in jobs if name in (job.name, job.task_name)), None)
+    if found is None:
+        detail = f"There is no job {name!r} that the token's owner may see. {registry.hint(name, jobs)}"
+        raise ProblemError(HTTPStatus.NOT_FOUND, detail.rstrip())
+    return found
 
 
 def _job(user: rights.User, job: Job) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
 
 
-def terms_of(request: HttpRequest, body: schemas.PauseTerms, now: datetime) -> Terms:
-    """The terms of a pause that begins now. Raises ProblemError."""
-    user = user_of(request)
+def terms_of(request: HttpRequest, body: schemas.PauseTerms | None, now: datetime) -> Terms:
+    """The terms of a pause that begins now; without a body, the defaults. Raises ProblemError."""
+    user, body = user_of(request), body or schemas.PauseTerms()
     return Terms(
         until=_until(body, now),
         reason=body.reason,

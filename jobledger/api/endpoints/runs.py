@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.urls import register_converter
+from django.urls.converters import UUIDConverter
 from ninja import Header, Query, Router, Schema
 from pydantic import Field
 
@@ -24,6 +26,15 @@ from jobledger.runs import dispatch, run_json
 
 MAX_PIECES = 500
 router = Router()
+
+
+class _RunIdConverter(UUIDConverter):
+    """As RFC 9562 requires it, capital letters are accepted as well."""
+
+    regex = f"(?i:{UUIDConverter.regex})"
+
+
+register_converter(_RunIdConverter, "run")
 
 
 class RunFilters(Schema):
@@ -62,14 +73,14 @@ def list_runs(request: HttpRequest, filters: Query[RunFilters]) -> dict[str, Any
     }
 
 
-@router.get("/runs/{uuid:run_id}", response={200: schemas.RunDetails, **ERRORS}, summary="Show a run")
+@router.get("/runs/{run:run_id}", response={200: schemas.RunDetails, **ERRORS}, summary="Show a run")
 def show_run(request: HttpRequest, run_id: UUID) -> dict[str, Any]:
     """Everything but its output, with earlier attempts."""
     return run_in_detail(request, _run(request, run_id))
 
 
 @router.get(
-    "/runs/{uuid:run_id}/output", response={200: schemas.Output, **ERRORS}, summary="Read a run's output"
+    "/runs/{run:run_id}/output", response={200: schemas.Output, **ERRORS}, summary="Read a run's output"
 )
 def read_output(request: HttpRequest, run_id: UUID, position: Query[OutputPosition]) -> dict[str, Any]:
     """In the order in which it was written. Ask again with next_cursor until it is complete."""
@@ -88,7 +99,7 @@ def read_output(request: HttpRequest, run_id: UUID, position: Query[OutputPositi
 
 
 @router.get(
-    "/runs/{uuid:run_id}/log",
+    "/runs/{run:run_id}/log",
     response=ERRORS,
     summary="Read a run's output as plain text",
     openapi_extra={
@@ -104,15 +115,15 @@ def read_log(request: HttpRequest, run_id: UUID) -> HttpResponse:
 
 
 @router.post(
-    "/runs/{uuid:run_id}/cancel",
+    "/runs/{run:run_id}/cancel",
     response={200: schemas.Cancelled, 409: schemas.Problem, **ERRORS},
     summary="Cancel a run",
 )
-def cancel_run(request: HttpRequest, run_id: UUID, body: schemas.Cancel) -> dict[str, Any]:
+def cancel_run(request: HttpRequest, run_id: UUID, body: schemas.Cancel | None = None) -> dict[str, Any]:
     """A queued run is cancelled immediately; a running one is asked to stop."""
     run, user = _run(request, run_id), user_of(request)
     require(rights.may_cancel(user), "cancel runs")
-    is_requested = changes.cancel_run(user, run, trigger=Trigger.API, comment=body.reason)
+    is_requested = changes.cancel_run(user, run, trigger=Trigger.API, comment=body.reason if body else "")
     run.refresh_from_db()
     if not is_requested and not (run.status == Status.RUNNING and run.cancel_requested_at):
         is_over = Status(run.status).is_final
@@ -122,7 +133,7 @@ def cancel_run(request: HttpRequest, run_id: UUID, body: schemas.Cancel) -> dict
 
 
 @router.post(
-    "/runs/{uuid:run_id}/again",
+    "/runs/{run:run_id}/again",
     response={201: schemas.StartedRun, 200: schemas.StartedRun, 409: schemas.Problem, **ERRORS},
     summary="Run again",
 )

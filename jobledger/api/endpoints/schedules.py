@@ -15,15 +15,17 @@ from jobledger import clock
 from jobledger.admin import pauses as admin_pauses
 from jobledger.admin import rights
 from jobledger.admin.schedules import changes
-from jobledger.admin.schedules.deletion import delete_schedules
+from jobledger.admin.schedules.deletion import delete_schedule_seen
+from jobledger.admin.schedules.edit_form import ConflictError
 from jobledger.admin.schedules.snapshot import snapshot_of
 from jobledger.api import addresses, schemas
 from jobledger.api.authentication import require, user_of
 from jobledger.api.endpoints.pausing import paused, resumed, terms_of
 from jobledger.api.endpoints.schedule_documents import document_in, saved
 from jobledger.api.problems import ProblemError
-from jobledger.api.responses import ERRORS, pauses_of
-from jobledger.api.starting import IdempotencyKey, answer, registered
+from jobledger.api.responses import ERRORS, invalid, pauses_of
+from jobledger.api.starting import IdempotencyKey, answer
+from jobledger.jobs import registry
 from jobledger.management import timetables
 from jobledger.management.timetables import BrokenTimetableError
 from jobledger.models import NextSlot, Pause, SchedulePolicy, Trigger
@@ -66,7 +68,7 @@ def list_schedules(request: HttpRequest, filters: Query[ScheduleFilters]) -> dic
     if filters.name is not None:
         found = found.filter(name=filters.name)
     if filters.job is not None:
-        found = found.filter(task=registered(filters.job).task_name)
+        found = found.filter(task=_task_name(filters.job))
     if filters.enabled is not None:
         found = found.filter(enabled=filters.enabled)
     if filters.cursor is not None:
@@ -133,12 +135,20 @@ def change_schedule(
     return _details(request, response, schedule, Times(next=NEXT_RUNS))
 
 
-@router.delete("/schedules/{int:schedule_id}", response={204: None, **ERRORS}, summary="Delete a schedule")
-def delete_schedule(request: HttpRequest, schedule_id: int) -> Any:
+@router.delete(
+    "/schedules/{int:schedule_id}",
+    response={204: None, 412: schemas.Problem, **ERRORS},
+    summary="Delete a schedule",
+)
+def delete_schedule(request: HttpRequest, schedule_id: int, headers: Header[Precondition]) -> Any:
     """Its runs are kept."""
-    schedule = _schedule(request, schedule_id)
-    require(rights.may_delete_schedules(user_of(request)), "delete schedules")
-    delete_schedules(user_of(request), [schedule])
+    schedule, user = _schedule(request, schedule_id), user_of(request)
+    require(rights.may_delete_schedules(user), "delete schedules")
+    try:
+        delete_schedule_seen(user, schedule, _version(headers.if_match))
+    except ConflictError as error:
+        detail = "Nothing was deleted: the schedule has been changed. Read it again."
+        raise ProblemError(HTTPStatus.PRECONDITION_FAILED, detail) from error
     return Status(HTTPStatus.NO_CONTENT.value, None)
 
 
@@ -165,7 +175,9 @@ def disable_schedule(request: HttpRequest, schedule_id: int) -> dict[str, Any]:
 @router.post(
     "/schedules/{int:schedule_id}/pause", response={200: schemas.Paused, **ERRORS}, summary="Pause a schedule"
 )
-def pause_schedule(request: HttpRequest, schedule_id: int, body: schemas.PauseTerms) -> dict[str, Any]:
+def pause_schedule(
+    request: HttpRequest, schedule_id: int, body: schemas.PauseTerms | None = None
+) -> dict[str, Any]:
     """If it is paused already, the end of the pause is changed."""
     schedule, now = _pausable(request, schedule_id), clock.now()
     terms = terms_of(request, body, now)
@@ -204,6 +216,16 @@ def run_schedule(
         )
     except BrokenScheduleError as error:
         raise ProblemError(HTTPStatus.CONFLICT, f"{schedule.name} is broken: {error}.") from error
+
+
+def _task_name(job: str) -> str:
+    """The task of the job with this name, or task name. It may be gone, if a schedule still has it."""
+    try:
+        return registry.find(job).task_name
+    except registry.UnknownJobError as error:
+        if PeriodicTask.objects.filter(task=job).exists():
+            return job
+        raise invalid({"query.job": str(error.args[0])}) from error
 
 
 def _require_view(request: HttpRequest) -> None:

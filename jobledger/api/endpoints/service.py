@@ -29,7 +29,7 @@ def show_service(request: HttpRequest) -> dict[str, Any]:
 
 
 @router.post("/service/pause", response={200: schemas.Paused, **ERRORS}, summary="Pause the whole service")
-def pause_service(request: HttpRequest, body: schemas.PauseTerms) -> dict[str, Any]:
+def pause_service(request: HttpRequest, body: schemas.PauseTerms | None = None) -> dict[str, Any]:
     """No schedule starts anything meanwhile, except those of jobs that declare runs_while_paused."""
     _require_pause(request)
     now = clock.now()

@@ -11,7 +11,8 @@ from jobledger.api import schemas
 from jobledger.api.authentication import Token, identified, require, sent_token
 from jobledger.api.problems import ProblemError
 from jobledger.api.responses import ERRORS
-from jobledger.api.starting import IdempotencyKey, registered, start
+from jobledger.api.starting import IdempotencyKey, start
+from jobledger.jobs import registry
 from jobledger.models import Scope
 
 router = Router()
@@ -64,7 +65,8 @@ def _start(
     given = body.options if body else {}
     if found.options is not None and given:
         raise ProblemError(HTTPStatus.FORBIDDEN, "The options of this token are fixed; send none.")
-    job = registered(found.job)
+    if (job := registry.all_jobs().get(found.job)) is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"The job of this token, {found.job}, no longer exists.")
     require(rights.may_start(request.user, job.name), f"start {job.name}")
     options = given if found.options is None else found.options
     return start(request, response, job, options, headers.idempotency_key)

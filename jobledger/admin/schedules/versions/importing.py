@@ -116,11 +116,12 @@ def save_schedules(
 ) -> list[Outcome]:
     """Save the schedules of the file, without a look at others. Raises as ``import_schedules``.
 
-    ``versions`` are those of stored schedules that the user has seen, by name.
+    ``versions`` are those of stored schedules that the user has seen, by name. An enabled schedule may have a
+    single time that has passed only if it is stored already; in a file, it may come from another place.
     """
     try:
         with transaction.atomic():
-            return _Import(file, user, versions=versions or {}).outcomes_of_schedules()
+            return _Import(file, user, versions=versions or {}, accepts_past=False).outcomes_of_schedules()
     except (ConflictError, IntegrityError) as error:
         raise MeanwhileChangedError(str(error)) from error
 
@@ -159,9 +160,11 @@ class _Import:
         *,
         versions: Mapping[str, str] = _NOTHING,
         renamed: Mapping[str, str] = _NOTHING,
+        accepts_past: bool = True,
     ) -> None:
         """``renamed`` are new names, and the stored ones of the schedules that get them."""
         self._file, self._user, self._versions, self._renamed = file, user, versions, renamed
+        self._accepts_past = accepts_past
         self._now = clock.now()
         self._stored = self._stored_documents()
         self._calendars = {each.name: each for each in Calendar.objects.all()}
@@ -280,7 +283,7 @@ class _Import:
             document,
             stored=stored,
             now=self._now,
-            accepts_past=True,
+            accepts_past=self._accepts_past or not document.get("enabled", True),
             version=seen,
             planned=self._file.documents,
         )

@@ -10,9 +10,12 @@ from django.db import OperationalError
 from django.test import Client
 
 from jobledger.api import limits
+from jobledger.api.application import api
+from jobledger.api.document import query_parameters
 from jobledger.models import ApiClient as Address
-from jobledger.models import ApiToken, Run
+from jobledger.models import ApiToken, Run, Status
 from tests.unit.builders import override
+from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.jobledger.api.client import ApiClient, make_owner, problem_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
@@ -26,7 +29,7 @@ def test_an_unknown_address_is_a_problem(path: str) -> None:
 def test_another_method_is_a_problem_that_names_the_right_one() -> None:
     response = ApiClient().send("delete", "jobs")
     assert "use GET" in problem_of(response, 405)["detail"]
-    assert response["Allow"] == "GET"
+    assert response["Allow"] == "GET, HEAD"
 
 
 def test_a_nul_is_a_problem() -> None:
@@ -134,6 +137,11 @@ def test_a_token_is_limited_in_each_minute(settings: Any, time_machine: Any) -> 
     response = client.send("get", "token")
     assert "2 in a minute" in problem_of(response, 429)["detail"]
     assert response["Retry-After"] == "20"
+    time_machine.move_to("2026-11-30T23:59:59.4Z", tick=False)
+    response = client.send("get", "token")
+    assert "Try again in 1 second." in problem_of(response, 429)["detail"]
+    time_machine.move_to("2026-11-30T23:59:57.6Z", tick=False)
+    assert client.send("get", "token")["Retry-After"] == "3"
     ApiClient(client.owner, name="other").get("token")
     time_machine.move_to("2026-12-01T00:00:00Z", tick=False)
     client.get("token")
@@ -202,3 +210,34 @@ def test_without_the_library_the_project_is_told_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install django-jobledger[api]" in done.stderr
+
+
+# --- Methods and parameters
+
+
+def test_a_head_request_gets_the_headers_of_a_get_request() -> None:
+    client, run = ApiClient(), create_run(status=Status.SUCCEEDED)
+    for path in ("jobs", "openapi.json", f"runs/{run.pk}", f"runs/{run.pk}/log", "runs?limit=0", "nothing"):
+        head, get = (client.send(method, path) for method in ("head", "get"))
+        assert head.status_code == get.status_code
+        assert head["Content-Type"] == get["Content-Type"]
+        assert head.content == b""
+        assert get.streaming or head["Content-Length"] == str(len(get.content))
+
+
+def test_a_parameter_that_there_is_not_is_a_problem() -> None:
+    problem = problem_of(ApiClient().send("get", "runs?jbo=hello&limit=5"), 422)
+    (error,) = problem["errors"]
+    assert error["location"] == "query.jbo"
+    assert error["detail"].startswith("There is no such parameter here; there are job, status, ")
+    for method, path in (("get", "schedules/1?x"), ("get", "token?x"), ("post", "jobs/hello/runs?days=7")):
+        assert problem_of(ApiClient().send(method, path), 422)
+    assert not Run.objects.exists()
+
+
+def test_every_path_knows_its_parameters() -> None:
+    known = query_parameters()
+    names = {getattr(each, "name", "") for each in api.urls[0]}
+    assert names - {"api-root"} == known.keys()
+    assert known["list_runs"]["GET"][:2] == ["job", "status"]
+    assert known["change_schedule"] == known["show_schedule"] == {"GET": ["next"], "PUT": [], "DELETE": []}

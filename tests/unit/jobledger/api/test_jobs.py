@@ -1,7 +1,9 @@
 """Jobs through the API: listed with their options, started once, paused."""
 
 import pytest
+from django.contrib.auth.models import Permission
 
+from jobledger.admin import rights
 from jobledger.jobs.secrets import MASK
 from jobledger.models import AuditEntry, Run, Scope
 from tests.unit.broker import Broker
@@ -28,6 +30,26 @@ def test_an_owner_sees_only_what_the_admin_would_show() -> None:
     problem = problem_of(viewer.send("post", START, {}), 403)
     assert problem["detail"] == "The token's owner may not start cleanup_tokens."
     assert not Run.objects.exists()
+
+
+def test_an_owner_does_not_learn_the_names_of_other_jobs() -> None:
+    owner = make_owner()
+    rights.create_groups()
+    owner.user_permissions.add(Permission.objects.get(codename="start_job_hello"))
+    for each, names in ((owner, "hello"), (make_owner(), "")):
+        for method, path in (("get", "jobs/{}"), ("post", "jobs/{}/runs")):
+            details = {
+                problem_of(ApiClient(each, name=f"{method} {name}").send(method, path.format(name)), 404)[
+                    "detail"
+                ].replace(name, "…")
+                for name in ("cleanup_tokens", "nosuch")
+            }
+            existing = f" Existing jobs: {names}." if names else ""
+            assert details == {f"There is no job '…' that the token's owner may see.{existing}"}
+
+
+def test_a_job_is_started_without_a_body() -> None:
+    assert ApiClient().send("post", "jobs/hello/runs").status_code == 201
 
 
 def test_a_started_run_is_queued_for_the_owner_and_has_its_addresses(broker: Broker) -> None:

@@ -132,6 +132,16 @@ def test_a_cancelled_run_says_who_did_it_and_why() -> None:
     assert (entry.text, entry.token) == ("Cancelled: wrong day", "ci")
 
 
+def test_a_reason_need_not_be_given() -> None:
+    run = create_run(status=Status.RUNNING)
+    assert ApiClient().send("post", f"runs/{run.pk}/cancel").status_code == 200
+
+
+def test_an_id_may_have_capital_letters() -> None:
+    run = create_run()
+    assert ApiClient().get(f"runs/{str(run.pk).upper()}")["id"] == str(run.pk)
+
+
 def test_a_reason_that_a_database_cannot_store_cancels_nothing() -> None:
     run = create_run(status=Status.QUEUED)
     problem = problem_of(ApiClient().send("post", f"runs/{run.pk}/cancel", {"reason": "a\0b"}), 422)

@@ -1,9 +1,10 @@
 """Schedules through the API, in the form of an exported file."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import ClockedSchedule, PeriodicTask
 from pytest_django import DjangoAssertNumQueries
 
 from jobledger.models import AlertRule, AuditEntry, Run
@@ -100,6 +101,49 @@ def test_a_change_is_not_saved_over_another_one() -> None:
     problem = problem_of(client.send("put", url, {**NIGHTLY, "cron": "0 5 * * *"}, **seen), 412)
     assert "Read it again" in problem["detail"]
     assert client.get(url)["document"]["cron"] == "0 4 * * *"
+
+
+def test_a_schedule_that_was_changed_is_not_deleted() -> None:
+    client = ApiClient()
+    url = f"schedules/{client.post('schedules', NIGHTLY)['id']}"
+    seen = {"If-Match": client.send("get", url)["ETag"]}
+    client.send("put", url, {**NIGHTLY, "cron": "0 4 * * *"})
+    problem = problem_of(client.send("delete", url, **seen), 412)
+    assert "Nothing was deleted" in problem["detail"]
+    seen = {"If-Match": client.send("get", url)["ETag"]}
+    assert client.send("delete", url, **seen).status_code == 204
+
+
+def test_a_single_time_that_has_passed_is_refused_unless_it_is_stored() -> None:
+    client, once = ApiClient(), {"name": "once", "job": "hello", "at": "2001-01-01T12:00:00Z"}
+    problem = problem_of(client.send("post", "schedules", once), 422)
+    (error,) = problem["errors"]
+    assert error["location"] == "body.at"
+    assert "never start a run" in error["detail"]
+    created = client.post("schedules", {**once, "enabled": False})
+    ClockedSchedule.objects.update(clocked_time=datetime(2002, 1, 1, tzinfo=UTC))
+    stored = client.get(f"schedules/{created['id']}")["document"]
+    body = {**stored, "name": "once", "enabled": True, "description": "over"}
+    assert client.send("put", f"schedules/{created['id']}", body).status_code == 200
+
+
+def test_a_pause_needs_no_terms() -> None:
+    schedule, client = hourly(), ApiClient()
+    for path in (f"schedules/{schedule.pk}", "jobs/probe", "service"):
+        assert client.send("post", f"{path}/pause").status_code == 200
+
+
+def test_a_job_that_there_is_not_is_no_filter() -> None:
+    problem = problem_of(ApiClient().send("get", "schedules?job=nosuch"), 422)
+    assert [each["location"] for each in problem["errors"]] == ["query.job"]
+    hourly("orphan", task="gone.away")
+    assert [each["name"] for each in ApiClient().get("schedules?job=gone.away")["schedules"]] == ["orphan"]
+
+
+def test_a_schedule_of_a_job_that_the_owner_may_not_start_is_not_run() -> None:
+    viewer = ApiClient(make_owner(["django_celery_beat.view_periodictask"]))
+    problem = problem_of(viewer.send("post", f"schedules/{hourly().pk}/runs"), 403)
+    assert problem["detail"] == "The token's owner may not start probe."
 
 
 def test_a_schedule_keeps_its_name() -> None:

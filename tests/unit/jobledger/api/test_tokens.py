@@ -151,6 +151,13 @@ def test_without_fixed_options_those_of_the_request_are_validated() -> None:
     assert client.post(f"start/{client.text}", {"options": {"days": 3}})["options"] == {"days": 3}
 
 
+def test_a_start_token_of_a_job_that_is_gone_names_no_others() -> None:
+    client = start_client("hello")
+    ApiToken.objects.update(job="gone")
+    detail = problem_of(client.send("post", "start", {}), 404)["detail"]
+    assert detail == "The job of this token, gone, no longer exists."
+
+
 def test_a_start_token_can_do_nothing_else() -> None:
     client = start_client("hello")
     for method, path in (("get", "token"), ("get", "runs"), ("post", "jobs/hello/runs")):
