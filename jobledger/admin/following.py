@@ -54,6 +54,11 @@ class Topic:
         return f"job {self.job}" if self.job else "all schedules"
 
     @property
+    def phrase(self) -> str:
+        """The name within a sentence."""
+        return f"the {self.name}" if self.job or self.schedule else self.name
+
+    @property
     def url(self) -> str:
         """The page of the job or the schedule."""
         if self.schedule is not None:

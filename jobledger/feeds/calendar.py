@@ -5,6 +5,7 @@ cron, and calendars, pauses and jitter are considered as when beat plans. Nothin
 written, so it stays the same, and a client need not load it again, until a run is over or a schedule changes.
 """
 
+import hashlib
 import heapq
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.db import Error
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
@@ -25,7 +26,7 @@ from jobledger.alerts.message import link_to
 from jobledger.conf import settings
 from jobledger.escapes import escaped
 from jobledger.jobs import registry
-from jobledger.models import Feed, NextSlot, Run, Status
+from jobledger.models import Feed, NextSlot, Pause, Run, SchedulePolicy, Status
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.planning.planning import jitter_delay
@@ -35,6 +36,7 @@ from jobledger.schedules.simulation import SimulatedSlot, simulate
 from jobledger.schedules.words import described
 
 HORIZON = timedelta(days=31)
+DAY = timedelta(days=1)
 MAX_SCHEDULES = 500
 """Those that are due first."""
 MAX_EVENTS = 500
@@ -47,6 +49,12 @@ SHORTEST = timedelta(minutes=1)
 REFRESH = timedelta(hours=1)
 INSTALL = "Calendars need a package: pip install 'django-jobledger[ical]'."
 JOBS_PER_QUERY = 200
+_SHOWN = (
+    *("pk", "due_at", "handled_until"),
+    *(f"schedule__{name}" for name in ("name", "task", "enabled", "date_changed")),
+    *(f"schedule__policy__{field.attname}" for field in SchedulePolicy._meta.concrete_fields),
+)
+"""What the events show besides the schedule's times."""
 
 
 class NotInstalledError(Exception):
@@ -80,10 +88,24 @@ def written(feed: Feed, now: datetime) -> bytes:
     calendar.add("REFRESH-INTERVAL", REFRESH, {"VALUE": "DURATION"})
     calendar.add("X-PUBLISHED-TTL", "PT1H")
     texts = {run.schedule.pk: _texts(run.schedule) for run in {run.schedule.pk: run for run in runs}.values()}
+    if not runs:
+        # There must be a component, whatever it is.
+        calendar.add_component(_utc(library))
     for run in runs:
         event = _event(library, run, lengths.get(run.schedule.task, SHORTEST), texts[run.schedule.pk])
         calendar.add_component(event)
     return bytes(calendar.to_ical())
+
+
+def version(feed: Feed, now: datetime) -> str:
+    """A digest of what the calendar is written from, but for how long runs usually take.
+
+    It is read in two queries, and changes at once with any of it, by whatever means and in whatever process.
+    """
+    rows = _due(feed).values_list(*_SHOWN, stored_schedules.timing_at("schedule__"))[:MAX_SCHEDULES]
+    pauses = Pause.objects.ending_after(now).order_by("pk").values_list()
+    inputs = [feed.about, _end_of(now), list(rows), list(pauses)]
+    return hashlib.sha256(repr(inputs).encode(errors="surrogatepass")).hexdigest()
 
 
 def installed() -> Any:
@@ -96,12 +118,11 @@ def installed() -> Any:
 
 def next_runs(feed: Feed, now: datetime) -> Sequence[NextRun]:
     """The runs of the feed's schedules until the end of a day, soonest first."""
-    until = (now.astimezone(UTC) + HORIZON).replace(hour=0, minute=0, second=0, microsecond=0)
-    due = NextSlot.objects.filter(_among(feed), slot__isnull=False).order_by("due_at", "pk")
-    handled_until = dict(due.values_list("pk", "handled_until")[:MAX_SCHEDULES])
+    until = _end_of(now)
+    handled_until = dict(_due(feed).values_list("pk", "handled_until")[:MAX_SCHEDULES])
     loaded = stored_schedules.load(handled_until)
     pauses = PauseLookup(handled_until, now)
-    limit = MAX_EVENTS if feed.schedule_id else MAX_OF_EACH
+    limit = MAX_EVENTS if len(handled_until) == 1 else MAX_OF_EACH
     found = [
         islice(_runs(schedule, handled_until[pk], pauses.of(pk, schedule.task), now, until), limit)
         for pk, schedule in sorted(loaded.schedules.items())
@@ -119,6 +140,15 @@ def usual_durations(tasks: set[str]) -> Mapping[str, timedelta]:
             if begin and end:
                 durations.setdefault(job, []).append(end - begin)
     return {jobs[job]: _in_minutes(median(found)) for job, found in durations.items()}  # type: ignore[type-var]  # durations can be halved
+
+
+def _end_of(now: datetime) -> datetime:
+    """The end of a day, so that the file stays the same for that day."""
+    return (now.astimezone(UTC) + HORIZON + DAY).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _due(feed: Feed) -> QuerySet[NextSlot]:
+    return NextSlot.objects.filter(_among(feed), slot__isnull=False).order_by("due_at", "pk")
 
 
 def _among(feed: Feed) -> Q:
@@ -213,6 +243,16 @@ def _event(library: Any, run: NextRun, length: timedelta, texts: Mapping[str, st
     if texts["URL"]:
         event.add("URL", texts["URL"])
     return event
+
+
+def _utc(library: Any) -> Any:
+    zone, standard = library.Timezone(), library.TimezoneStandard()
+    zone.add("TZID", "UTC")
+    standard.add("DTSTART", datetime(1970, 1, 1))  # noqa: DTZ001 - RFC 5545 wants local time
+    standard.add("TZOFFSETFROM", timedelta(0))
+    standard.add("TZOFFSETTO", timedelta(0))
+    zone.add_component(standard)
+    return zone
 
 
 def _host() -> str:

@@ -1,6 +1,7 @@
 """Calendars that were written lately, so that asking for them again and again costs next to nothing.
 
-Each process has its own. Whether the client may read it is not kept, but asked each time.
+Each process has its own, of one version of what they show: once that has changed, none serves the old one.
+Whether the client may read it is not kept, but asked each time.
 """
 
 import threading
@@ -11,18 +12,18 @@ KEPT_SECONDS = 60.0
 MAX_KEPT = 100
 
 _lock = threading.Lock()
-_kept: dict[str, tuple[float, bytes]] = {}
+_kept: dict[str, tuple[str, float, bytes]] = {}
 
 
-def get(key: str, write: Callable[[], bytes]) -> bytes:
-    """What was written with this key within the last minute, or what ``write`` returns, one at a time."""
+def get(key: str, version: str, write: Callable[[], bytes]) -> bytes:
+    """What was written of this version in the last minute, or what ``write`` returns, one at a time."""
     with _lock:
-        until, content = _kept.get(key, (0.0, b""))
+        kept, until, content = _kept.get(key, ("", 0.0, b""))
         now = time.monotonic()
-        if now >= until:
+        if now >= until or kept != version:
             content = write()
             _forget(now)
-            _kept[key] = time.monotonic() + KEPT_SECONDS, content
+            _kept[key] = version, time.monotonic() + KEPT_SECONDS, content
         return content
 
 
@@ -31,7 +32,7 @@ def clear() -> None:
 
 
 def _forget(now: float) -> None:
-    for key in [key for key, (until, _) in _kept.items() if now >= until]:
+    for key in [key for key, (_, until, _) in _kept.items() if now >= until]:
         del _kept[key]
     while len(_kept) >= MAX_KEPT:
         del _kept[next(iter(_kept))]

@@ -60,8 +60,9 @@ def _calendar(found: Feed) -> HttpResponse:
     from jobledger.feeds import calendar
 
     try:
+        now = clock.now()
         # The digest changes with the address.
-        content = recent.get(found.digest, lambda: calendar.written(found, clock.now()))
+        content = recent.get(found.digest, calendar.version(found, now), lambda: calendar.written(found, now))
     except calendar.NotInstalledError as error:
         return _text(str(error), HTTPStatus.NOT_IMPLEMENTED)
     return HttpResponse(content, content_type="text/calendar; charset=utf-8")

@@ -109,7 +109,9 @@ def revoke(token: ApiToken, *, author: User | str) -> bool:
 
 
 def _check(token: ApiToken, lifetime: timedelta, job: Job | None) -> None:
-    if not timedelta(0) < lifetime <= max_lifetime():
+    if lifetime <= timedelta(0):
+        raise ValidationError("A token must be valid for longer than 0 seconds.")
+    if lifetime > max_lifetime():
         days = f"{settings.API_TOKEN_MAX_DAYS:g}"
         raise ValidationError(f"A token must expire within {days} days (API_TOKEN_MAX_DAYS).")
     if not may_use_admin(token.owner):

@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.management.base import CommandError
 
 from jobledger import formats
@@ -58,9 +58,20 @@ class Command(OperatorCommand):
                 options=_options(options["options"]),
             )
         except ValidationError as error:
-            raise CommandError(" ".join(error.messages)) from error
+            raise CommandError(_text_of(error)) from error
         self.say(created.text)
         self.remark(f"It expires at {formats.exact(created.token.expires_at)}.")
+
+
+def _text_of(error: ValidationError) -> str:
+    """With the names of the fields that the errors are about."""
+    if not hasattr(error, "error_dict"):
+        return " ".join(error.messages)
+    return " ".join(
+        text if name == NON_FIELD_ERRORS else f"{name}: {text}"
+        for name, texts in error.message_dict.items()
+        for text in texts
+    )
 
 
 def _owner(username: str) -> Any:

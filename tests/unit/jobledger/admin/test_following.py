@@ -185,7 +185,8 @@ def test_a_user_makes_a_feed_and_is_shown_its_address_again(client: Client, ann:
 @on
 def test_a_user_makes_a_calendar_but_no_badge_of_all_schedules(client: Client, ann: Any) -> None:
     page = client.get(PAGE).text
-    assert "Make a calendar" in page
+    assert 'Make a calendar<span class="visually-hidden"> of all schedules<' in page
+    assert "> of the job probe<" in client.get(f"{PAGE}?job=probe").text
     assert "Make a status badge" not in page
     assert client.post(ADD, {"kind": "badge"}).status_code == 403
     assert client.post(ADD, {"kind": "calendar"}).status_code == 302

@@ -1,6 +1,6 @@
 """Calendars are valid iCalendar files with the runs that beat will start, as a real parser reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,18 +9,19 @@ import pytest
 import time_machine
 from django.test import Client
 from django.utils import timezone
-from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 from pytest_django import Settings
 
+from jobledger.admin.schedules import changes
 from jobledger.feeds import calendar as feeds_calendar
 from jobledger.feeds import recent
 from jobledger.feeds.calendar import written
 from jobledger.jobs.declaration import PausedSlots
-from jobledger.models import Feed, NextSlot, Status
+from jobledger.models import Feed, NextSlot, SchedulePolicy, Status
 from jobledger.schedules import ledger, pausing
 from jobledger.schedules.pausing import Terms
 from tests.unit.builders import NOON, override
-from tests.unit.jobledger.feeds.builders import calendar, cron, path_of, run
+from tests.unit.jobledger.feeds.builders import calendar, cron, path_of, run, user
 from tests.unit.jobledger.schedules.builders import limited_by
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +61,7 @@ def test_a_schedules_next_runs_are_events() -> None:
     assert first["SUMMARY"] == "nightly; with, commas\\"
     assert "Job: probe" in first["DESCRIPTION"]
     assert "Scheduled for 2026-03-02 03:30:00 UTC" in first["DESCRIPTION"]
-    assert len(others) == 29  # until the end of a day
+    assert len(others) == 30  # until the end of a day, at least 31 days
 
 
 def test_times_are_right_when_the_clocks_change() -> None:
@@ -159,6 +160,8 @@ def test_the_number_of_events_is_limited(monkeypatch: pytest.MonkeyPatch) -> Non
     found = [str(event["SUMMARY"]) for event in events(calendar())]
     counts = {name: found.count(name) for name in ("every second", "every minute", "nightly")}
     assert counts == {"every second": 25, "every minute": 25, "nightly": 25}
+    PeriodicTask.objects.exclude(pk=schedule.pk).delete()
+    assert len(events(calendar(job="probe"))) == feeds_calendar.MAX_EVENTS
     monkeypatch.setattr(feeds_calendar, "MAX_EVENTS", 30)
     assert len(events(calendar())) == 30
 
@@ -168,6 +171,13 @@ def test_a_jobs_calendar_has_its_schedules_alone() -> None:
     cron(name="other", task="probes.lasting")
     assert {str(event["SUMMARY"]) for event in events(calendar(job="probe"))} == {"mine"}
     assert events(calendar(job="gone")) == []
+
+
+def test_a_calendar_without_events_has_the_component_that_the_standard_requires() -> None:
+    parsed: Any = icalendar.Calendar.from_ical(written(calendar(job="gone"), NOON))
+    (zone,) = parsed.subcomponents
+    assert (zone.name, zone["TZID"]) == ("VTIMEZONE", "UTC")
+    assert not parsed.errors
 
 
 def test_lines_are_folded_and_end_as_the_standard_says() -> None:
@@ -203,10 +213,45 @@ def test_a_calendar_client_loads_it_only_if_it_has_changed(client: Client, setti
     again = client.get(path, headers={"if-none-match": f'W/{first["ETag"]}, "other"'})
     assert again.status_code == 304
     PeriodicTask.objects.filter(pk=schedule.pk).update(name="renamed")
-    # It is written once a minute at most.
-    assert client.get(path).content == first.content
-    recent.clear()
     assert client.get(path, headers={"if-none-match": first["ETag"]}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda schedule: PeriodicTask.objects.update(name="renamed"),
+        lambda schedule: changes.set_enabled(user(), PeriodicTask.objects.all(), enabled=False),
+        lambda schedule: pausing.pause(schedule, Terms(until=None), now=NOON),
+        lambda schedule: pausing.pause(None, Terms(until=NOON + DAY), now=NOON),
+        lambda schedule: CrontabSchedule.objects.update(hour="4"),
+        lambda schedule: SchedulePolicy.objects.update(jitter=HOUR),
+        lambda schedule: limited_by(schedule, "2026-03-02"),
+        lambda schedule: NextSlot.objects.update(handled_until=NOON + DAY),
+    ],
+)
+def test_a_change_is_seen_at_once_whichever_process_is_asked(
+    change: Callable[[Any], None], client: Client, settings: Settings
+) -> None:
+    override(settings, FEEDS=True)
+    schedule = cron(pk=1_000_001)
+    path = path_of(calendar(schedule=schedule))
+    before = client.get(path).content
+    change(schedule)
+    after = client.get(path).content
+    recent.clear()
+    assert before != after == client.get(path).content
+
+
+def test_what_was_written_lately_is_not_written_again(
+    client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    override(settings, FEEDS=True)
+    path = path_of(calendar(schedule=cron()))
+    first = client.get(path).content
+    monkeypatch.setattr(feeds_calendar, "written", lambda *args: b"again")
+    assert client.get(path).content == first
+    recent.clear()
+    assert client.get(path).content == b"again"
 
 
 def test_a_calendar_that_was_written_lately_is_not_kept_for_those_who_may_not_read_it(
@@ -224,9 +269,9 @@ def test_few_calendars_are_kept_and_none_for_long(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(recent, "MAX_KEPT", 2)
     recent.clear()
     for key in "abc":
-        recent.get(key, key.encode)
-    assert recent.get("c", lambda: b"new") == b"c"
-    assert recent.get("a", lambda: b"new") == b"new"
+        recent.get(key, "1", key.encode)
+    assert recent.get("c", "1", lambda: b"new") == b"c"
+    assert recent.get("a", "1", lambda: b"new") == b"new"
     monkeypatch.setattr(recent, "KEPT_SECONDS", 0.0)
-    assert recent.get("d", lambda: b"d") == b"d"
-    assert recent.get("d", lambda: b"new") == b"new"
+    assert recent.get("d", "1", lambda: b"d") == b"d"
+    assert recent.get("d", "1", lambda: b"new") == b"new"

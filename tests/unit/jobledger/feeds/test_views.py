@@ -236,7 +236,7 @@ def test_the_number_of_queries_does_not_depend_on_how_much_there_is(
         for status in (Status.FAILED, Status.RUNNING)
         for _ in range(200)
     )
-    assert queries() == before <= 11
+    assert queries() == before <= 13
 
 
 @on
