@@ -154,9 +154,7 @@ def why_not_now(guard: Guard) -> Why | None:
         return None
     if guard.concurrency is Concurrency.FORBID and not is_backfilling(holder):
         return held_by(holder)
-    if _waiting(guard).count() >= guard.max_queued:
-        return held_by(holder, Reason.QUEUE_FULL, max_queued=guard.max_queued)
-    return None
+    return _why_full(guard, holder, _waiting(guard).count())
 
 
 def start(run: Run, guard: Guard, now: datetime, **changes: Any) -> bool:
@@ -330,8 +328,7 @@ def _yield_to_holder(run: Run, guard: Guard, holder: Run, now: datetime) -> bool
     only_waits = run.trigger == Trigger.BACKFILL or is_backfilling(holder) or _takes_turns(run, guard, holder)
     if guard.concurrency is Concurrency.FORBID and not only_waits:
         changed = queued.update(**_skipped(held_by(holder), now))
-    elif run.trigger != Trigger.BACKFILL and _is_full(run, guard):
-        full = held_by(holder, Reason.QUEUE_FULL, max_queued=guard.max_queued)
+    elif run.trigger != Trigger.BACKFILL and (full := _why_full(guard, holder, _others_waiting(run, guard))):
         changed = queued.update(**_skipped(full, now))
     else:
         changed = queued.update(**_waiting_for(holder, guard, now))
@@ -379,8 +376,16 @@ def _skipped(why: Why, now: datetime) -> dict[str, Any]:
     return {"status": Status.SKIPPED, "finished_at": now, "publish_after": None, **why.columns}
 
 
-def _is_full(run: Run, guard: Guard) -> bool:
-    return _waiting(guard).exclude(pk=run.pk).count() >= guard.max_queued
+def _why_full(guard: Guard, holder: Run, waiting: int) -> Why | None:
+    """Why no further run waits for the holder, if so many do; None if one more may."""
+    if waiting < guard.max_queued:
+        return None
+    # There may be more than the limit: those of a schedule that starts each missed run have another one.
+    return held_by(holder, Reason.QUEUE_FULL, waiting=waiting, max_queued=guard.max_queued)
+
+
+def _others_waiting(run: Run, guard: Guard) -> int:
+    return _waiting(guard).exclude(pk=run.pk).count()
 
 
 def _waiting(guard: Guard) -> QuerySet[Run]:

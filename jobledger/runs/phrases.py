@@ -192,8 +192,9 @@ def _overlap(facts: Facts) -> Phrase:
 
 
 def _queue_full(facts: Facts) -> Phrase:
-    count = facts.text("max_queued")
-    return _overlap(facts) + f", and {count} {'run was' if count == '1' else 'runs were'} already waiting"
+    count, limit = facts.text("waiting"), facts.text("max_queued")
+    waited = "1 run was" if count == "1" else f"{count or 'other'} runs were"
+    return _overlap(facts) + f", and {waited} already waiting; the limit is {limit}"
 
 
 def _too_many_live(facts: Facts) -> Phrase:

@@ -5,10 +5,10 @@ transaction that records the newer run. Giving a run up and a worker's claim exc
 conditional updates of a queued run, and one that is locked, because it is just being claimed, is left alone.
 
 The newer run inherits the row of the longest waiting run that gives way, and with it the id, the message and
-the place, but not the time at which it was queued: in the workers' queue, and among the runs that wait for
-another run of their job. Otherwise a schedule whose runs wait longer than its period would never run, since
-each would give way before its turn. If the message differs, because the schedule has been edited, the newer
-run gets its own, and a worker that takes the other one does nothing.
+the place: in the workers' queue, and among the runs that wait for another run of their job. Otherwise a
+schedule whose runs wait longer than its period would never run, since each would give way before its turn.
+The time at which it was queued stays its own. If the message differs, because the schedule has been edited,
+the newer run gets its own, and a worker that takes the other one does nothing.
 
 Only first attempts of a schedule's own runs give way. A retry goes on with what has begun, a user who starts
 a run means that one, and the message of an ordinary task is executed whatever becomes of its run.

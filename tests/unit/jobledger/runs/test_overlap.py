@@ -167,23 +167,24 @@ def test_one_run_waits_and_further_ones_are_skipped() -> None:
     assert waiting.publish_after is not None
     assert waiting.publish_after > NOON
     assert (extra.status, extra.reason) == (Status.SKIPPED, Reason.QUEUE_FULL)
-    assert (extra.reason_details["run"], extra.reason_details["max_queued"]) == (str(holder.pk), 1)
+    details = extra.reason_details
+    assert (details["run"], details["waiting"], details["max_queued"]) == (str(holder.pk), 1, 1)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_no_more_runs_wait_than_allowed_if_many_arrive_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    all_have_counted, is_full = threading.Barrier(4), overlap._is_full
+    all_have_counted, others_waiting = threading.Barrier(4), overlap._others_waiting
 
-    def count_slowly(run: Run, guard: Guard) -> bool:
-        answer = is_full(run, guard)
+    def count_slowly(run: Run, guard: Guard) -> int:
+        answer = others_waiting(run, guard)
         # Only threads that count at the same time meet here; nothing else would delay them for that long.
         with suppress(threading.BrokenBarrierError):
             all_have_counted.wait(0.5)
         return answer
 
-    monkeypatch.setattr(overlap, "_is_full", count_slowly)
+    monkeypatch.setattr(overlap, "_others_waiting", count_slowly)
     with side_by_side(tmp_path) as threads:
         running()
         runs = [queued() for _ in range(4)]

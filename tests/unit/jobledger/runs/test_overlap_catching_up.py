@@ -12,7 +12,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.models import Reason, Run, SchedulePolicy, Status, Trigger
-from jobledger.runs import attempts, overlap
+from jobledger.runs import attempts, overlap, reasons
 from jobledger.runs.execution import runner
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.publishing import publisher
@@ -246,6 +246,17 @@ def test_no_more_of_them_wait_than_are_caught_up() -> None:
     slots = waiting.order_by("scheduled_for").values_list("scheduled_for", flat=True)
     assert list(slots) == [LATE + 2 * PERIOD, LATE + 3 * PERIOD, LATE + 4 * PERIOD]
     assert Run.objects.filter(status=Status.SKIPPED).count() == 0
+
+
+def test_a_run_that_finds_many_of_them_waiting_says_how_many() -> None:
+    made = a_schedule(concurrency=Concurrency.QUEUE)
+    runs = caught_up(4, made)
+    for run in runs:
+        claimed(run)
+    other = Run.objects.create(job="queueing", trigger=Trigger.ADMIN, queued_at=LATE)
+    queue = overlap.Guard(key="probe", concurrency=Concurrency.QUEUE, max_queued=1)
+    assert overlap.start(other, queue, LATE)
+    assert reasons.short(other, LATE).endswith("and 3 runs were already waiting; the limit is 1")
 
 
 def test_under_replace_a_run_that_is_on_time_cancels_the_one_before() -> None:

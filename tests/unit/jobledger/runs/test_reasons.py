@@ -176,10 +176,11 @@ CASES: dict[str, tuple[Run, str]] = {
         "Skipped: another run of the same job was still running.",
     ),
     "skipped, queue full": (
-        run(Status.SKIPPED, of(Reason.QUEUE_FULL, **HOLDER, max_queued=1)),
+        run(Status.SKIPPED, of(Reason.QUEUE_FULL, **HOLDER, waiting=5, max_queued=1)),
         (
             "Skipped: run 3f2a77b1 of the same job was still running "
-            "(started 2026-11-22 02:58:00 UTC by schedule nightly), and 1 run was already waiting."
+            "(started 2026-11-22 02:58:00 UTC by schedule nightly), and 5 runs were already waiting; "
+            "the limit is 1."
         ),
     ),
     "skipped, paused": (
