@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from django.utils.crypto import salted_hmac
+
 from jobledger.conf import settings
 from jobledger.jobs import secrets
 from jobledger.models import FAILURES, Reason, Run
@@ -12,6 +14,7 @@ from jobledger.tracing import context
 
 MAX_TAG_LENGTH = 200
 MAX_FRAMES = 100
+ID_LENGTH = 32
 
 # As Python prints a traceback. What it links to which error, it says in a line of its own.
 _FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$')
@@ -29,10 +32,20 @@ def is_wanted(run: Run) -> bool:
     return run.status in FAILURES and (settings.SENTRY_COMMAND_ERRORS or not is_command_error)
 
 
+def id_of(run: Run) -> str:
+    """What Sentry calls what is reported of the run: always the same, so that it drops what arrives twice.
+
+    Not the run's own id, which services that share a project in Sentry may both have: that of a scheduled run
+    follows from its schedule's id and its time.
+    """
+    service = settings.SENTRY_ENVIRONMENT or settings.ENVIRONMENT
+    return salted_hmac("jobledger.sentry", f"{service} {run.pk.hex}").hexdigest()[:ID_LENGTH]
+
+
 def failure(run: Run) -> dict[str, Any]:
-    """The event of a failed run. It has the run's id, so that Sentry drops it if it arrives twice."""
+    """The event of a failed run."""
     return {
-        "event_id": run.pk.hex,
+        "event_id": id_of(run),
         "timestamp": (run.finished_at or run.queued_at).isoformat(),
         "level": "error",
         "platform": "python",

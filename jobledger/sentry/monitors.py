@@ -16,6 +16,7 @@ from jobledger.jobs import registry
 from jobledger.models import Run, SchedulePolicy
 from jobledger.models import SentryReportKind as Kind
 from jobledger.runs import limits
+from jobledger.sentry import events
 
 MAX_SLUG_LENGTH = 50
 MARGIN = timedelta(minutes=5)
@@ -35,7 +36,7 @@ def check_in(run: Run, kind: Kind) -> dict[str, Any] | None:
         return None
     return {
         "type": "check_in",
-        "check_in_id": run.pk.hex,
+        "check_in_id": events.id_of(run),
         "monitor_slug": slug_of(schedule),
         "status": str(kind),
         "environment": settings.SENTRY_ENVIRONMENT or settings.ENVIRONMENT or "production",

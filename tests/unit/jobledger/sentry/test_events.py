@@ -5,6 +5,7 @@ import sys
 from datetime import timedelta
 from threading import Event
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sentry_sdk
@@ -44,7 +45,7 @@ def test_a_failed_run_is_one_event_with_its_facts(sentry: Sentry) -> None:
     send_all()
     send_all()
     (event,) = sentry.events
-    assert event["event_id"] == run.pk.hex
+    assert event["event_id"] == events.id_of(run)
     assert event["tags"] == {
         "job": "probe",
         "run_id": str(run.pk),
@@ -58,6 +59,21 @@ def test_a_failed_run_is_one_event_with_its_facts(sentry: Sentry) -> None:
     assert (event["release"], event["environment"], event["level"]) == ("1.2", "staging", "error")
     assert event["contexts"]["trace"]["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
     assert sentry.keys[0].startswith("/api/7/envelope/ Sentry sentry_key=key")
+
+
+@pytest.mark.parametrize("differs", ["SECRET_KEY", "SENTRY_ENVIRONMENT", "ENVIRONMENT"])
+def test_services_that_share_a_project_have_other_ids_for_the_same_slot(
+    settings: Settings, differs: str
+) -> None:
+    run = Run(pk=UUID(int=1))
+    before = events.id_of(run)
+    assert before == events.id_of(Run(pk=UUID(int=1))) != events.id_of(Run(pk=UUID(int=2)))
+    if differs == "SECRET_KEY":
+        settings.SECRET_KEY = "of another one"
+    else:
+        override(settings, **{differs: "staging"})
+    assert len(before) == len(events.id_of(run)) == 32
+    assert before != events.id_of(run)
 
 
 def test_an_event_names_the_span_of_the_attempt_that_has_failed(sentry: Sentry) -> None:

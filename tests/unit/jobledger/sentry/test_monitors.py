@@ -12,7 +12,7 @@ from jobledger.alerts import recording
 from jobledger.models import Run, SchedulePolicy, SentryReport, Status, Trigger
 from jobledger.runs import attempts
 from jobledger.runs.outcome import SUCCESS, Outcome
-from jobledger.sentry import reports, sending
+from jobledger.sentry import events, reports, sending
 from tests.unit.builders import override
 from tests.unit.jobledger.alerts.builders import CANCELLED, CRASH, LOST, TIMED_OUT, end, running, succeed
 from tests.unit.jobledger.schedules.builders import hourly
@@ -45,7 +45,7 @@ def test_a_run_checks_in_when_it_starts_and_when_it_has_succeeded(sentry: Sentry
     attempts.end(run, SUCCESS)
     send_all()
     assert statuses(sentry) == ["in_progress", "ok"]
-    assert {check_in["check_in_id"] for check_in in sentry.check_ins} == {run.pk.hex}
+    assert {check_in["check_in_id"] for check_in in sentry.check_ins} == {events.id_of(run)}
     assert {check_in["monitor_slug"] for check_in in sentry.check_ins} == {f"nightly-{schedule.pk}"}
     assert sentry.check_ins[1]["duration"] == 5
     assert sentry.check_ins[0]["environment"] == "staging"
