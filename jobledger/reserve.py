@@ -44,7 +44,7 @@ class Reserve:
         if _is_probe(environ):
             return self._application(environ, start_response)
         if not self._begin():
-            return _unavailable(start_response)
+            return _unavailable(environ, start_response)
         try:
             return self._application(environ, start_response)
         finally:
@@ -73,8 +73,8 @@ def _is_probe(environ: dict[str, Any]) -> bool:
     return str(environ.get("PATH_INFO", "")).rpartition("/")[2] in PROBES
 
 
-def _unavailable(start_response: Callable[..., Any]) -> Iterable[bytes]:
+def _unavailable(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     headers = {"Content-Type": "text/html; charset=utf-8", "Content-Length": str(len(BUSY))}
     more = {"Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"}
     start_response("503 Service Unavailable", list({**headers, **more}.items()))
-    return [BUSY]
+    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [BUSY]

@@ -6,12 +6,11 @@ from http import HTTPStatus
 from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
 from jobledger.health import readiness
 from jobledger.health.reading import NoAnswerError, Reading
 from jobledger.outages import is_outage
+from jobledger.public_views import probe
 
 RETRY_AFTER_SECONDS = 10
 OUTAGE = """<!doctype html>
@@ -22,15 +21,13 @@ in the meantime start when the database is back.</p></body></html>
 """
 
 
-@never_cache
-@require_safe
+@probe
 def alive(request: HttpRequest) -> HttpResponse:
     """200 if the web server responds, whatever the state of all else. Public."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
-@never_cache
-@require_safe
+@probe
 def liveness(request: HttpRequest) -> HttpResponse:
     """200 if the database responds, otherwise 503. Public, so it reveals only the type of the error."""
     try:
@@ -57,8 +54,7 @@ database = Reading(
 )
 
 
-@never_cache
-@require_safe
+@probe
 def ready(request: HttpRequest) -> HttpResponse:
     """200 if jobs can start, otherwise 503, with all checks as JSON. Public, so in a few words only."""
     found = readiness.read()

@@ -3,6 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
+from django.contrib.auth.decorators import login_not_required
 from django.core.signing import BadSignature
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -16,11 +17,15 @@ from jobledger.conf import settings
 from jobledger.feeds import addresses, badge, recent, status
 from jobledger.feeds.secrecy import secret_address
 from jobledger.models import Feed, FeedKind
+from jobledger.public_views import without_body
 
 MAX_AGE_SECONDS = {FeedKind.BADGE: 30, FeedKind.CALENDAR: 300}
 
 
 @secret_address
+@csrf_exempt
+@login_not_required
+@without_body
 @require_safe
 @conditional_page
 def feed(request: HttpRequest, secret: str) -> HttpResponse:
@@ -35,8 +40,10 @@ def feed(request: HttpRequest, secret: str) -> HttpResponse:
 
 
 # A mail client posts without a cookie (RFC 8058). The signed token is what allows it.
-@csrf_exempt
 @secret_address
+@csrf_exempt
+@login_not_required
+@without_body
 @require_http_methods(["GET", "HEAD", "POST"])
 def unsubscribe(request: HttpRequest, secret: str) -> HttpResponse:
     """GET asks, since programs follow links in mails, and POST ends the subscriptions."""

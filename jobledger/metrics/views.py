@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from django.db import Error
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
 from jobledger import clock
 from jobledger.conf import settings
 from jobledger.health.reading import NoAnswerError, Reading
 from jobledger.metrics.totals import NotCountedError
+from jobledger.public_views import probe
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as Family
@@ -29,8 +28,7 @@ WITHIN_SECONDS = 9.0
 _FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED")
 
 
-@never_cache
-@require_safe
+@probe
 def metrics(request: HttpRequest) -> HttpResponse:
     """The metrics; 404 if they are off, and 403 if the client may not read them."""
     if not (settings.METRICS_TOKEN or settings.METRICS_NETWORKS):

@@ -100,3 +100,10 @@ def test_a_request_that_fails_makes_way(site: Site) -> None:
     for _ in range(2):
         with pytest.raises(ValueError, match="no"):
             failing({"PATH_INFO": "/"}, lambda *given: None)
+
+
+@pytest.mark.usefixtures("stuck")
+@pytest.mark.parametrize(("method", "has_body"), [("GET", True), ("HEAD", False)])
+def test_a_refusal_of_head_has_no_body(site: Site, method: str, has_body: bool) -> None:
+    environ = {"PATH_INFO": "/admin/", "REQUEST_METHOD": method}
+    assert bool(b"".join(site._reserve(environ, lambda *given: None))) == has_body
