@@ -263,11 +263,13 @@ def _unread(use: QueueUse) -> Problem:
     return Problem(
         kind=ProblemKind.UNREAD_QUEUE,
         part=PartName.WORKERS,
-        text=f"No running worker consumes the queue “{use.name}”: {' and '.join(used_by)}.",
-        short=f"none consumes {use.name}",
+        text=f"No running worker reads the queue “{use.name}”: {' and '.join(used_by)}.",
+        short=f"no worker reads {use.name}",
         advice=f"Start a worker with -Q {shlex.quote(use.name)}{change}.{stay}",
         queue=use.name if use.is_named else "",
         schedule=use.only_schedule,
+        schedules=use.schedules,
+        queued_runs=use.runs,
     )
 
 
@@ -280,7 +282,7 @@ def _untaken(waiting: int) -> Iterator[Problem]:
         part=PartName.WORKERS,
         text=f"{runs} {are} routed by exchange or routing key; no worker has taken {them}.",
         short=f"{runs} not taken",
-        advice="Check that the exchange and the routing key lead to a queue that a worker consumes. If "
+        advice="Check that the exchange and the routing key lead to a queue that a worker reads. If "
         f"not, correct the schedule and cancel {them}: queued runs keep their routing.",
     )
 

@@ -74,6 +74,10 @@ class Problem:
     """The unread queue, if schedules name it."""
     schedule: tuple[int, str] | None = None
     """The id and the name of the schedule that causes it, if it is a single one."""
+    schedules: int = 0
+    """How many enabled schedules use the unread queue."""
+    queued_runs: int = 0
+    """How many runs wait in it."""
     runs: tuple[tuple[UUID, str], ...] = ()
     """The ids and jobs of the runs that cause it."""
 

@@ -96,7 +96,7 @@ def _of(found: Health, now: datetime) -> Readiness:
     }
     checks = {name: _check(found, name, usual[name]) for name in CHECKS}
     if unread := [name for name, is_read in found.queues.items() if not is_read]:
-        checks["queues"] = False, f"none consumes {listed(unread)}"
+        checks["queues"] = False, f"no worker reads {listed(unread)}"
     problems = [{"part": each.part, "problem": each.kind, "text": each.short} for each in found.problems]
     return Readiness(checks=checks, problems=problems)
 

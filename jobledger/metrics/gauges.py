@@ -82,7 +82,8 @@ def _is_paused_at(name: str) -> Q:
 
 def _running(names: Names) -> Iterable[Sample]:
     running = Run.objects.filter(status=Status.RUNNING).order_by().values_list("job")
-    counts = Counter[str]()
+    # Also where nothing runs: a series that comes and goes has gaps on a dashboard instead of 0.
+    counts = Counter(dict.fromkeys({*registry.all_jobs(), *names.taken}, 0))
     for job, count in sorted(running.annotate(count=Count("pk"))):
         counts[names.of(job)] += count
     for job, count in counts.items():

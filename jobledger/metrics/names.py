@@ -13,8 +13,8 @@ OTHERS = "(others)"
 class Names:
     def __init__(self, declared: Container[str], taken: Iterable[str] = ()) -> None:
         """``declared`` names do not count towards the limit; ``taken`` ones do, and are kept in any case."""
-        self._declared = declared
-        self._others = {name for name in taken if name not in declared} - {OTHERS}
+        self._declared, self.taken = declared, frozenset(taken)
+        self._others = {name for name in self.taken if name not in declared} - {OTHERS}
 
     def of(self, name: str) -> str:
         """The name, which is then taken, or OTHERS if too many are."""

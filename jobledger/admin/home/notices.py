@@ -14,7 +14,7 @@ from jobledger.health.problem import Problem, ProblemKind
 from jobledger.models import Status
 from jobledger.retention.ledger_size import PRUNING_JOB
 
-_ABOUT_SCHEDULES = (ProblemKind.NO_BEAT, ProblemKind.LATE_BEAT, ProblemKind.UNREAD_QUEUE)
+_ABOUT_SCHEDULES = (ProblemKind.NO_BEAT, ProblemKind.LATE_BEAT, ProblemKind.BROKEN_SCHEDULES)
 _ABOUT_RUNS = (
     ProblemKind.NO_WORKER,
     ProblemKind.IDLE_WORKERS,
@@ -86,14 +86,14 @@ def _links(problem: Problem, user: rights.User) -> Sequence[Link]:
         return [("Show its runs", RunUrls().filtered(job=PRUNING_JOB))]
     if problem.kind in _ABOUT_RUNS:
         own = [(f"Open {job}", display.run_url(pk)) for pk, job in problem.runs]
-        return [*own, ("Show queued runs", RunUrls().filtered(status=Status.QUEUED))]
-    return (
-        [_schedule_link(problem)] if rights.may_view_schedules(user) and _is_about_schedules(problem) else []
-    )
+        return [*own, _queued_runs_link()]
+    is_about_schedules = problem.kind in _ABOUT_SCHEDULES or problem.schedules > 0
+    schedules = [_schedule_link(problem)] if is_about_schedules and rights.may_view_schedules(user) else []
+    return [*schedules, _queued_runs_link()] if problem.queued_runs else schedules
 
 
-def _is_about_schedules(problem: Problem) -> bool:
-    return problem.kind in (*_ABOUT_SCHEDULES, ProblemKind.BROKEN_SCHEDULES)
+def _queued_runs_link() -> Link:
+    return "Show queued runs", RunUrls().filtered(status=Status.QUEUED)
 
 
 def _schedule_link(problem: Problem) -> Link:

@@ -86,7 +86,10 @@ class Consumer(CeleryConsumer):
     def connection_for_read(self, heartbeat: float | None = None) -> Any:
         """A connection whose channels only deliver readable messages."""
         connection: Any = self.app.connection_for_read(heartbeat=heartbeat)
-        connection.transport_cls = kombu_internals.guarded(connection.get_transport_cls())
+        named, guarded = connection.transport_cls, kombu_internals.guarded(connection.get_transport_cls())
+        connection.transport_cls = guarded
+        # What logs the connection's address names its transport, such as redis, and not this class.
+        connection.resolve_aliases = {**connection.resolve_aliases, guarded: named}
         return self.ensure_connected(connection)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:

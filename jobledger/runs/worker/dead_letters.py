@@ -3,8 +3,8 @@
 The worker's main process adds a record of the message to a stream in Redis, or to a queue in RabbitMQ, where
 the message came from: it must not wait for the database, and the record outlives the process. A thread moves
 the records into the ledger when the database is available. Both keep the newest thousand. A record contains
-the beginning of the message and the reason; one line in the log reports the dead letter without any of its
-contents.
+the beginning of the message and the reason; one line in the log reports the dead letter, with no more of its
+contents than the task's name.
 """
 
 import json
@@ -79,8 +79,9 @@ def keep(channel: Any, letter: DeadLetter) -> None:
     ``channel`` is the one that delivered the message. Raises the broker's errors if it is unavailable.
     """
     letter.worker = _mover.worker
-    text = "A message from queue '%s' is a dead letter: %s (%d bytes, %s)"
-    logger.error(text, letter.queue, letter.reason, letter.size, letter.pk)
+    text = "A message%s from queue '%s' is a dead letter: %s (%d bytes, %s)"
+    task = f" of task '{letter.task}'" if letter.task else ""
+    logger.error(text, task, letter.queue, letter.reason, letter.size, letter.pk)
     _store(channel, letter)
     _mover.wake()
 

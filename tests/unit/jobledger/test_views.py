@@ -160,7 +160,7 @@ def test_it_names_the_queue_that_no_worker_reads(client: Client) -> None:
     running(ProcessKind.WORKER)
     routing = {"routing": {"queue": "reports"}, "publish_after": timezone.now()}
     Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, **routing)
-    assert failed(client.get("/readyz").json()) == {"queues": "none consumes reports"}
+    assert failed(client.get("/readyz").json()) == {"queues": "no worker reads reports"}
 
 
 @pytest.mark.django_db
@@ -196,7 +196,7 @@ def test_without_a_worker_the_queues_in_use_are_named_as_unread(client: Client) 
             job="probe", trigger=Trigger.CLI, routing={"queue": queue}, publish_after=timezone.now()
         )
     reasons = failed(client.get("/readyz").json())
-    assert reasons["queues"] == "none consumes mail, reports"
+    assert reasons["queues"] == "no worker reads mail, reports"
 
 
 @pytest.mark.django_db

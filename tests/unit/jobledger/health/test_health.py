@@ -198,9 +198,9 @@ def test_an_unread_queue_with_waiting_runs_is_a_problem_immediately() -> None:
     for _ in range(3):
         waiting(0)
     problem = the_problem(ProblemKind.UNREAD_QUEUE)
-    assert problem.text == "No running worker consumes the queue “celery”: 3 queued runs wait in it."
+    assert problem.text == "No running worker reads the queue “celery”: 3 queued runs wait in it."
     assert problem.advice == "Start a worker with -Q celery."
-    assert part(PartName.WORKERS) == (False, "1 running (here), none consumes celery")
+    assert part(PartName.WORKERS) == (False, "1 running (here), no worker reads celery")
 
 
 def test_the_name_of_a_queue_is_quoted_for_the_shell() -> None:
@@ -240,7 +240,7 @@ def test_a_queued_run_waits_in_its_queue_even_if_its_schedule_has_been_deleted()
     beat_and_worker()
     waiting(routing={"queue": "reports"})
     problem = the_problem(ProblemKind.UNREAD_QUEUE)
-    assert problem.text == "No running worker consumes the queue “reports”: 1 queued run waits in it."
+    assert problem.text == "No running worker reads the queue “reports”: 1 queued run waits in it."
     assert problem.advice == "Start a worker with -Q reports."
 
 

@@ -90,23 +90,44 @@ def test_an_unread_queue_links_to_its_schedules(admin_client: Client) -> None:
     assert [each.name for each in listed.result_list] == ["one", "two"]
 
 
+def waiting_in(queue: str) -> None:
+    values = {"job": "probe", "trigger": Trigger.CELERY, "publish_after": timezone.now()}
+    Run.objects.create(status=Status.QUEUED, routing={"queue": queue}, **values)
+
+
+def test_an_unread_queue_in_which_runs_wait_links_to_them(admin_client: Client) -> None:
+    waiting_in("urgent")
+    page = admin_client.get(HOME).text
+    assert "No running worker reads the queue “urgent”: 1 queued run waits in it." in page
+    assert f'href="{QUEUED_RUNS}">Show queued runs</a>' in page
+    assert f'href="{SCHEDULES}">Show schedules</a>' not in page
+
+
+def test_an_unread_queue_links_to_what_uses_it_and_to_what_waits_in_it(admin_client: Client) -> None:
+    one = schedule("one", queue="urgent")
+    waiting_in("urgent")
+    page = admin_client.get(HOME).text
+    assert f'href="{page_of(one)}">Open the schedule</a>' in page
+    assert f'href="{QUEUED_RUNS}">Show queued runs</a>' in page
+
+
 def test_at_most_five_notices_of_a_kind_are_shown(admin_client: Client) -> None:
     broken("a")
     for number in range(27):
         schedule(f"schedule {number}", queue=f"queue-{number}")
     page = admin_client.get(HOME).text
-    assert page.count("No running worker consumes the queue") == 5
+    assert page.count("No running worker reads the queue") == 5
     assert page.count("<p>and 22 more</p>") == 1
     assert "The schedule “a” is broken" in page
-    assert page.count("none consumes") == 4
-    assert "none consumes queue-11, and 23 more" in page
+    assert page.count("no worker reads") == 4
+    assert "no worker reads queue-11, and 23 more" in page
 
 
 def test_five_notices_of_a_kind_are_all_shown(admin_client: Client) -> None:
     for number in range(5):
         schedule(f"schedule {number}", queue=f"queue-{number}")
     page = admin_client.get(HOME).text
-    assert page.count("No running worker consumes the queue") == 5
+    assert page.count("No running worker reads the queue") == 5
     assert "more</p>" not in page
 
 
@@ -141,7 +162,7 @@ def test_notices_about_schedules_require_permission_to_view_schedules(client: Cl
     schedule("two", queue="reports")
     reader(client)
     page = client.get(HOME).text
-    assert "No running worker consumes the queue “reports”" in page
+    assert "No running worker reads the queue “reports”" in page
     assert [text for text in ("secret name", "is broken", "<strong>schedules</strong>") if text in page] == []
     assert f'href="{SCHEDULES}?' not in page
 
