@@ -126,10 +126,11 @@ def unmasked(posted: Any, stored: Any, displayed: Any) -> Any:
 
 
 def without_secrets(job_name: str, options: Mapping[str, Any], text: str, *, args: Sequence[Any] = ()) -> str:
-    """The text, such as a parser's message, with the values of secret options masked."""
+    """The text, such as a parser's message, with the values of secret options masked, and their defaults."""
     hidden = [
         *_hidden(options, masked(job_name, options)),
         *_hidden(list(args), masked_args(args)),
+        *_secret_defaults(job_name),
     ]
     quotations = {quotation for value in hidden for quotation in _quotations(value)}
     for quotation, replacement in sorted(quotations, key=lambda pair: len(pair[0]), reverse=True):
@@ -286,6 +287,26 @@ def _secret_dests(job_name: str) -> Mapping[str, bool]:
         return _dests_of(job)
     except Exception:  # noqa: BLE001 - the command's code may raise anything; secrets must be masked anyway
         return dict.fromkeys(job.declaration.secret_options, True)
+
+
+def _secret_defaults(job_name: str) -> Sequence[Any]:
+    """The defaults of the job's secret options, which may come from settings; none if its parser fails."""
+    job = registry.all_jobs().get(job_name)
+    try:
+        return () if job is None else _defaults_of(job)
+    except Exception:  # noqa: BLE001 - as above
+        return ()
+
+
+@cache
+def _defaults_of(job: registry.Job) -> Sequence[Any]:
+    found = [
+        option.default
+        for parser in all_parsers(job.create_validating_parser())
+        for option in options_of(parser).values()
+        if is_secret(job, option)
+    ]
+    return tuple(each for each in found if isinstance(each, str | list | tuple | dict))
 
 
 @cache

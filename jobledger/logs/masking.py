@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ MAX_DEPTH = 6
 FILE = "_FILE"
 # The working directory, not a password.
 _HARMLESS = {"PWD", "OLDPWD"}
+_is_reading_options = ContextVar("is_reading_options", default=False)
 _WORDS = re.compile(r"[a-z0-9]+")
 # Either of them may be one: https://key@sentry.example.com/1
 _CREDENTIALS = re.compile(r"://([^\s/@:]*)(?::([^\s/@]*))?@")
@@ -36,8 +38,13 @@ _CREDENTIALS = re.compile(r"://([^\s/@:]*)(?::([^\s/@]*))?@")
 
 def masked(text: str, run: LoggedRun | None = None) -> str:
     """The text without secrets."""
-    if run is not None and run.options:
-        text = secrets.without_secrets(run.job, run.options, text)
+    # While the job's parser is built, which may log as well, its options are not known yet.
+    if run is not None and not _is_reading_options.get():
+        token = _is_reading_options.set(True)
+        try:
+            text = secrets.without_secrets(run.job, run.options, text)
+        finally:
+            _is_reading_options.reset(token)
     if (known := _known()) is not None:
         text = known.sub(secrets.MASK, text)
     return secrets.masked_prose(text)

@@ -115,6 +115,14 @@ def test_secrets_in_a_text_are_masked(job: registry.Job) -> None:
     assert without_secrets("job", options, text) == shown
 
 
+def test_the_default_of_a_secret_option_is_masked_in_a_text_if_it_is_not_passed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arguments = arg("--secret-key", default="topsecret99"), arg("--name", default="ordinary")
+    monkeypatch.setattr(registry, "all_jobs", lambda: {"job": a_job(*arguments)})
+    assert without_secrets("job", {}, "topsecret99 'topsecret99' ordinary") == f"{MASK} '{MASK}' ordinary"
+
+
 @pytest.mark.parametrize(
     "options",
     [

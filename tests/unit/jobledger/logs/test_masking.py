@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from jobledger.jobs import registry
 from jobledger.jobs.secrets import masked_prose
 from jobledger.logs import masking
 from jobledger.logs.running import LoggedRun, logging_as
+from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.logs.builders import as_json, as_text
 
 SECRET = "Kq7-pz9x/4'w"
@@ -57,6 +59,22 @@ def test_the_content_of_a_file_that_a_variable_names_is_masked(
     monkeypatch.setenv("SHOP_TOKEN_FILE", str(tmp_path / "missing"))
     monkeypatch.setenv("SHOP_PASSWORD", "in-the-environment")
     assert masking.masked("s3cr3t-in-url, in-the-environment") == "********, ********"
+
+
+def test_a_default_of_a_secret_option_is_masked_although_the_run_has_no_options(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logged: list[str] = []
+
+    def build(parser: Any) -> None:
+        # Which needs the options that are being read.
+        logged.append(masking.masked("building", run))
+        parser.add_argument("--secret-key", default="topsecret99")
+
+    run = LoggedRun(job="job", run_id="1")
+    monkeypatch.setattr(registry, "all_jobs", lambda: {"job": a_job(build=build)})
+    assert masking.masked("with topsecret99", run) == "with ********"
+    assert set(logged) == {"building"}
 
 
 def test_an_exception_does_not_reveal_what_it_quotes(settings: Any) -> None:
