@@ -55,6 +55,13 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         expected = "an address such as https://login.example.com/realms/staff"
         return self._checked(name, self.text(name).rstrip("/"), _is_issuer, expected)
 
+    def server(self, name: str) -> str:
+        """The address of a server that is asked over HTTP; empty: none."""
+        if not _is_server(address := self.text(name)):
+            expected = "an address such as http://otel-collector:4318"
+            raise self._invalid(name, expected, value="is not a valid URL")
+        return address
+
     def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
         """A comma-separated list of IP addresses and networks."""
         expected = "a comma-separated list of addresses or networks, such as 10.0.0.5,172.16.0.0/12"
@@ -234,6 +241,16 @@ def _sentinel(text: str) -> SplitResult:
 
 def _is_key_prefix(text: str) -> bool:
     return text.isprintable() and not set(text) & set(" *?[]\\")
+
+
+def _is_server(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+        return not text or (
+            address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        )
+    except ValueError:
+        return False
 
 
 def _is_issuer(text: str) -> bool:

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from django.core import checks
@@ -17,6 +19,7 @@ from jobledger.alerts.rules import unusable_destinations
 from jobledger.calendars.calendar import calendar
 from jobledger.calendars.errors import CalendarError
 from jobledger.checks.project import service_models
+from jobledger.conf import settings
 from jobledger.escapes import escaped
 from jobledger.health.problem import listed
 from jobledger.jobs import registry, secrets
@@ -45,6 +48,7 @@ def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> li
         *_calendars(),
         *_missing_calendars(),
         *_cycles(),
+        *_monitors_of_nothing(),
     ]
 
 
@@ -119,6 +123,19 @@ def _cycles() -> Iterator[CheckMessage]:
         text = f"Schedules start after each other, so that none of them ever does: {path}."
         hint = "Give one of them other predecessors, or times, in the admin."
         yield checks.Warning(escaped(text), hint=hint, id="jobledger.W029")
+
+
+def _monitors_of_nothing() -> Iterator[CheckMessage]:
+    """Names of jobs and schedules that have a cron monitor in Sentry, of which there are none."""
+    if not settings.SENTRY_MONITORS:
+        return
+    schedules = PeriodicTask.objects.values_list("name", "task")
+    names = {*registry.all_jobs(), *chain.from_iterable(schedules)}
+    for pattern in settings.SENTRY_MONITORS:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            text = f"SENTRY_MONITORS has {pattern!r}, but no job and no schedule has that name."
+            hint = "Correct or remove it; `*` stands for any characters."
+            yield checks.Warning(escaped(text), hint=hint, id="jobledger.W033")
 
 
 def _unusable_destinations() -> Iterator[CheckMessage]:

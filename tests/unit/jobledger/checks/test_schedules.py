@@ -88,6 +88,17 @@ def test_a_schedule_whose_predecessor_is_disabled_is_a_warning() -> None:
 
 
 @pytest.mark.django_db
+def test_a_monitor_of_no_job_and_no_schedule_is_a_warning(settings: Settings) -> None:
+    hourly("Nightly report")
+    override(settings, SENTRY_MONITORS=["probe", "Nightly *", "probes.pro*", "nope", "NIGHTLY*"])
+    messages = check_schedules(databases=["default"])
+    assert [(each.id, each.msg) for each in messages] == [
+        ("jobledger.W033", f"SENTRY_MONITORS has {name!r}, but no job and no schedule has that name.")
+        for name in ("nope", "NIGHTLY*")
+    ]
+
+
+@pytest.mark.django_db
 def test_a_calendar_that_is_over_is_information() -> None:
     for name, entries in (
         ("freeze", "2020-12-20 18:00 to 2020-12-27 06:00"),
