@@ -128,7 +128,7 @@ class Consumer(CeleryConsumer):
         if task_id is not None and _is_returnable(message) and self.returns.hold(task_id):
             self._return_later(message, task_id)
             return
-        self._keep(message, _why_unknown(name, self.app.tasks))
+        self._keep(message, _why_unknown(name, self.app.tasks), names_task=True)
         if task_id is not None:
             reply_to = message.properties.get("reply_to")
             request = Context(id=task_id, correlation_id=task_id, reply_to=reply_to)
@@ -160,9 +160,10 @@ class Consumer(CeleryConsumer):
             return
         self._keep(message, f"it cannot be decoded ({type(exc).__name__})")
 
-    def _keep(self, message: Message, reason: str) -> None:
+    def _keep(self, message: Message, reason: str, *, names_task: bool = False) -> None:
         """Record the message as a dead letter, then acknowledge it: in this order, nothing can be lost."""
-        dead_letters.keep(message.channel, dead_letters.undeliverable(message, reason))
+        letter = dead_letters.undeliverable(message, reason)
+        dead_letters.keep(message.channel, letter, names_task=names_task)
         if not message.acknowledged:
             message.ack()
 

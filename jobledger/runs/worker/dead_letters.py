@@ -3,8 +3,8 @@
 The worker's main process adds a record of the message to a stream in Redis, or to a queue in RabbitMQ, where
 the message came from: it must not wait for the database, and the record outlives the process. A thread moves
 the records into the ledger when the database is available. Both keep the newest thousand. A record contains
-the beginning of the message and the reason; one line in the log reports the dead letter, with no more of its
-contents than the task's name.
+the beginning of the message and the reason; one line in the log reports the dead letter without any of its
+contents, but for the name of a task that nobody knows.
 """
 
 import json
@@ -73,14 +73,16 @@ def undeliverable(message: Any, reason: str) -> DeadLetter:
     )
 
 
-def keep(channel: Any, letter: DeadLetter) -> None:
+def keep(channel: Any, letter: DeadLetter, *, names_task: bool = False) -> None:
     """Keep a record of a message that will not be processed, and log one line about it.
+
+    The line names the message's task only if that is known to be well-formed.
 
     ``channel`` is the one that delivered the message. Raises the broker's errors if it is unavailable.
     """
     letter.worker = _mover.worker
     text = "A message%s from queue '%s' is a dead letter: %s (%d bytes, %s)"
-    task = f" of task '{letter.task}'" if letter.task else ""
+    task = f" of task '{letter.task}'" if names_task else ""
     logger.error(text, task, letter.queue, letter.reason, letter.size, letter.pk)
     _store(channel, letter)
     _mover.wake()

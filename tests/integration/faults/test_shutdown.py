@@ -64,5 +64,5 @@ def test_without_a_worker_a_run_waits_and_can_be_cancelled(running: Service, wor
     assert wait_for_status(running, pk, "queued").attempt == 1
     cancel(running, pk)
     with another_worker(running) as name:
-        wait_until(lambda: f"[{pk}] ignored" in running.log(name), what="its message is dropped")
+        wait_until(lambda: f"A message of run {pk} of" in running.log(name), what="its message is dropped")
     assert (wait_for_end(running, pk).status, whats(running, pk)) == ("cancelled", [])

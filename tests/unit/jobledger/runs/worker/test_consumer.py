@@ -17,6 +17,7 @@ from kombu.transport import redis
 from kombu.transport.redis import QoS
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from jobledger.models import DeadLetter
 from jobledger.runs.worker import dead_letters, returned
 from jobledger.runs.worker.consumer import Consumer, DelayedDelivery
 from jobledger.runs.worker.kombu_internals import guarded
@@ -199,9 +200,13 @@ class Delivered:
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The reasons of the dead letters that were kept."""
+    """The reasons of the dead letters that were kept, with the task if the log is to name it."""
     reasons: list[str] = []
-    monkeypatch.setattr(dead_letters, "keep", lambda channel, letter: reasons.append(letter.reason))
+
+    def keep(channel: Any, letter: DeadLetter, *, names_task: bool = False) -> None:
+        reasons.append(f"{letter.task}: {letter.reason}" if names_task else letter.reason)
+
+    monkeypatch.setattr(dead_letters, "keep", keep)
     return reasons
 
 
@@ -329,7 +334,10 @@ def test_a_message_that_nobody_takes_becomes_a_dead_letter(
         consumer.on_unknown_task(None, unknown(), KeyError("billing.invoice"))
     assert (len(calls), kept) == (returned.MAX_RETURNS, [])
     consumer.on_unknown_task(None, last := unknown(), KeyError("billing.invoice"))
-    assert (len(calls), kept) == (returned.MAX_RETURNS, ["this project has no task with its name"])
+    assert (len(calls), kept) == (
+        returned.MAX_RETURNS,
+        ["billing.invoice: this project has no task with its name"],
+    )
     assert last.acknowledged
     assert caplog.text.count("Returning a message to queue 'celery'") == 1
 
@@ -349,7 +357,7 @@ def test_a_message_that_kombu_might_return_elsewhere_is_a_dead_letter_at_once(
 ) -> None:
     with_tasks(consumer)
     consumer.on_unknown_task(None, unknown(**delivery), KeyError("billing.invoice"))
-    assert (calls, kept) == ([], ["this project has no task with its name"])
+    assert (calls, kept) == ([], ["billing.invoice: this project has no task with its name"])
 
 
 def test_a_flood_of_messages_for_unknown_tasks_is_not_held(
@@ -378,7 +386,7 @@ def test_the_result_of_an_unknown_task_is_a_failure(
     consumer.app = cast("Any", SimpleNamespace(backend=backend, tasks=["probes.probe"]))
     message: Any = Delivered(headers={"id": "1", "task": "no.such"})
     consumer.on_unknown_task(None, message, KeyError("no.such"))
-    assert kept == ["this project has no task with its name"]
+    assert kept == ["no.such: this project has no task with its name"]
     ((task_id, error),) = failed
     assert (task_id, type(error), error.args) == ("1", NotRegistered, ("no.such",))
 
@@ -397,7 +405,7 @@ def test_the_dead_letter_of_an_unknown_task_suggests_similar_ones_but_none_of_ce
 ) -> None:
     with_tasks(consumer, "celery.backend_cleanup", "probes.probe")
     consumer.on_unknown_task(None, cast("Any", Delivered(headers={"id": "1", "task": name})), KeyError(name))
-    assert kept == [f"this project has no task with its name{hint}"]
+    assert kept == [f"{name}: this project has no task with its name{hint}"]
 
 
 def test_the_run_of_an_unknown_job_is_left_to_other_workers(
