@@ -74,7 +74,7 @@ def test_a_message_that_is_delivered_repeatedly_is_executed_once(running: Servic
         call(running, "lasting", task_id=pk, seconds=2)
     assert wait_for_end(running, pk).status == "succeeded"
     call(running, "lasting", task_id=pk, seconds=2)
-    wait_until(lambda: running.log(worker).count(f"A message of run {pk} of") >= 4, what="four copies are dropped")
+    wait_until(lambda: running.log(worker).count(f"message of run {pk} of") >= 4, what="four are dropped")
     assert whats(running, pk) == ["begin", "end", "cleanup"]
 
 

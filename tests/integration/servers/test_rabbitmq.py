@@ -135,7 +135,7 @@ def test_a_job_longer_than_the_consumer_timeout_is_executed_once(running: Servic
     pk = call_lasting(running, "lasting")
     when_begun(running, pk)
     wait_until(lambda: running.log(worker).count(TIMED_OUT) > timeouts, what="RabbitMQ closes the channel")
-    wait_until(lambda: running.log(worker).count(f"A message of run {pk} of"), what="the message is delivered again")
+    wait_until(lambda: running.log(worker).count(f"message of run {pk} of"), what="it is delivered again")
     others = enqueue(running, "allowing", count=2, seconds=0.1)
     assert {wait_for_end(running, other).status for other in others} == {"succeeded"}
     with let_end(running, "lasting"):
