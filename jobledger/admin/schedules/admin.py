@@ -33,9 +33,8 @@ from jobledger.admin.backfills import starting as backfills
 from jobledger.admin.fields import number_in
 from jobledger.admin.following import Topic
 from jobledger.admin.pauses import PauseForm
-from jobledger.admin.schedules import origin, presence
+from jobledger.admin.schedules import deletion, origin, presence
 from jobledger.admin.schedules.actions import ScheduleActions
-from jobledger.admin.schedules.deletion import log_deletions
 from jobledger.admin.schedules.edit_form import Conflict, ConflictError, EditForm
 from jobledger.admin.schedules.listing import ScheduleList
 from jobledger.admin.schedules.policy_form import PolicyForm
@@ -45,7 +44,7 @@ from jobledger.admin.schedules.target import TargetForm, stored_target
 from jobledger.admin.schedules.versions.pages import ScheduleVersions
 from jobledger.admin_site import page_url, page_view
 from jobledger.jobs import registry
-from jobledger.models import AlertRule, Backfill, NextSlot, Predecessor
+from jobledger.models import AlertRule, NextSlot, Predecessor
 from jobledger.schedules.chains import links
 from jobledger.schedules.chains.obstacles import obstacles_of
 from jobledger.schedules.declared.values import LABELS
@@ -206,16 +205,15 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
         return without_unreadable_times([found])[0] if found else None
 
     def get_deleted_objects(self, objs: Iterable[PeriodicTask], request: HttpRequest) -> Any:
-        """Alert rules about a schedule are part of it: they need no permission of their own."""
+        """What users know of. Alert rules about a schedule are part of it: they need no permission."""
         schedules = without_unreadable_times(objs)
-        shown, counts, missing, protected = super().get_deleted_objects(schedules, request)
-        unfinished = Backfill.objects.filter(schedule__in=schedules, ended_at=None).order_by("pk")
-        shown = [*shown, *(f"The rest of {backfill}, which starts no more runs" for backfill in unfinished)]
-        return shown, counts, set(missing) - {AlertRule._meta.verbose_name}, protected
+        _, _, missing, protected = super().get_deleted_objects(schedules, request)
+        deleted, counts = deletion.effects(schedules)
+        return deleted, counts, set(missing) - {AlertRule._meta.verbose_name}, protected
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> Any:
         """Records the values of deleted schedules and their alert rules in the audit log."""
-        return log_deletions(request.user, queryset)
+        return deletion.log_deletions(request.user, queryset)
 
     def _post(self, request: HttpRequest, stored: PeriodicTask | None) -> HttpResponse:
         form = EditForm(request.POST, stored=stored, now=clock.now())

@@ -7,11 +7,12 @@ that were added after the confirmation page was shown are never deleted.
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django_celery_beat.admin import PeriodicTaskAdmin
@@ -24,7 +25,17 @@ from jobledger.admin.rights import User
 from jobledger.admin.schedules.edit_form import ConflictError
 from jobledger.admin.schedules.snapshot import changes_between, snapshot_of
 from jobledger.admin.schedules.status import without_unreadable_times
-from jobledger.models import AlertRule, AuditEntry, DeclaredSchedule, SchedulePolicy
+from jobledger.models import (
+    AlertRule,
+    AuditEntry,
+    Backfill,
+    DeclaredSchedule,
+    Feed,
+    Pause,
+    Predecessor,
+    SchedulePolicy,
+    Subscription,
+)
 from jobledger.schedules.documents import NotRepresentableError, complete_document_of, named
 from jobledger.schedules.documents.keys import Document
 
@@ -77,6 +88,7 @@ class ScheduleDeletion(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celer
             "names": list(selected.order_by("name").values_list("name", flat=True)[:NAMES_SHOWN]),
             "more": max(count - NAMES_SHOWN, 0),
             "deleted": deleted,
+            "chains": [] if deleted else broken_chains(selected),
             # If all pages are selected, the form would be too large with all IDs.
             "ids": ids or list(selected.values_list("pk", flat=True)[:1]),
             "is_across": is_across,
@@ -84,6 +96,38 @@ class ScheduleDeletion(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celer
             "checkbox": helpers.ACTION_CHECKBOX_NAME,
         }
         return TemplateResponse(request, "jobledger/schedules/deletion.html", context)
+
+
+def effects(schedules: Sequence[PeriodicTask]) -> tuple[list[str], dict[str, int]]:
+    """What is deleted with the schedules or stops, and how many of each kind are deleted."""
+    parts: dict[str, QuerySet[Any]] = {
+        str(each._meta.verbose_name_plural): each.objects.filter(schedule__in=schedules).order_by("pk")
+        for each in (AlertRule, Pause, Subscription, Feed)
+    }
+    counts = {"schedules": len(schedules), **{kind: rows.count() for kind, rows in parts.items()}}
+    unfinished = Backfill.objects.filter(schedule__in=schedules, ended_at=None).order_by("pk")
+    texts = [
+        *(f"Schedule {each.name}" for each in schedules),
+        *(f"{_capitalized(rows.model)}: {row}" for rows in parts.values() for row in rows),
+        *(f"The rest of {backfill}, which starts no more runs" for backfill in unfinished),
+        *broken_chains(PeriodicTask.objects.filter(pk__in=[each.pk for each in schedules])),
+    ]
+    return texts, {kind: count for kind, count in counts.items() if count}
+
+
+def broken_chains(deleted: QuerySet[PeriodicTask]) -> list[str]:
+    """A sentence for each schedule that starts after one of these, and is not deleted itself."""
+    links = Predecessor.objects.filter(schedule__in=deleted.order_by().values("pk"))
+    links = links.exclude(follower__in=deleted.order_by().values("pk")).select_related("schedule", "follower")
+    return [
+        f"{link.follower.name} starts after {link.current_name}: it will start nothing until there is a "
+        "schedule of this name again"
+        for link in links.filter(follower__policy__after__gt="").order_by("follower__name", "name")
+    ]
+
+
+def _capitalized(model: type[Model]) -> str:
+    return str(model._meta.verbose_name).capitalize()
 
 
 @transaction.atomic

@@ -1,5 +1,6 @@
 """The page of a schedule: adding, editing, previewing and pausing. Only valid values are saved."""
 
+import html
 import json
 import re
 from datetime import timedelta
@@ -12,8 +13,9 @@ from django.utils.html import escape
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 from pytest_django.fixtures import DjangoAssertNumQueries
 
+from jobledger import clock
 from jobledger.admin import audit_log
-from jobledger.models import AuditEntry, NextSlot, Pause, Run, SchedulePolicy
+from jobledger.models import AuditEntry, NextSlot, OpenForm, Pause, Run, SchedulePolicy
 from jobledger.schedules import ledger, pausing
 from tests.unit.builders import invalid_choice
 from tests.unit.jobledger.admin.html_forms import form_in
@@ -157,6 +159,23 @@ def test_adding_a_schedule_is_in_its_history(admin_client: Client) -> None:
     assert "every weekday at 03:30 Europe/London" in history
     names = [change.name for change in audit_log.changes_of(entry)]
     assert (entry.verb == "added", "Timing" in names, "Job" in names) == (True, True, True)
+
+
+def test_what_goes_with_a_deleted_schedule_is_listed_in_plain_words(
+    admin_client: Client, admin_user: User, every_hour: PeriodicTask
+) -> None:
+    every_hour.alert_rules.create(name="urgent")
+    Pause.objects.create(schedule=every_hour, since=clock.now(), username="ann")
+    OpenForm.objects.create(schedule=every_hour, user=admin_user, seen_at=clock.now())
+    page = admin_client.get(page_url("delete", every_hour)).text
+    items = [html.unescape(each).strip() for each in re.findall(r"<li>([^<]*)", page)]
+    assert {"Schedules: 1", "Alert rules: 1", "Pauses: 1", "Schedule mine", "Alert rule: urgent"} <= set(
+        items
+    )
+    assert [each for each in items if each.startswith("Pause: mine paused")]
+    assert [
+        text for text in ("Periodic", "Open form", "m/h/d", "Next slot", "olic") if text in " ".join(items)
+    ] == []
 
 
 @pytest.mark.parametrize("from_the_list", [True, False])
