@@ -57,6 +57,8 @@ class BringingBack:
         self.stored = PeriodicTask.objects.select_related("policy").filter(pk=schedule_id).first()
         self.name = str(version[NAME])
         self._document = _without(version, NAME, *(("anchor",) if self.stored else ()))
+        if after := version.get("after"):
+            self._document["after"] = [_name_now(each) for each in after]
         self._entered, self._now, self._seen = entered or {}, now, seen
 
     @property
@@ -178,6 +180,17 @@ def versions_of(entry: AuditEntry, older: AuditEntry | None, current: Document |
     is_elsewhere = older is not None and older.after == entry.before
     known = {AFTER: entry.after, BEFORE: None if is_elsewhere else entry.before}
     return [which for which, version in known.items() if version and version != current]
+
+
+def _name_now(name: str) -> str:
+    """What the schedule that had this name is called now, unless another one has this name."""
+    schedules = PeriodicTask.objects.all()
+    if schedules.filter(name=name).exists():
+        return name
+    entries = AuditEntry.objects.filter(object_type=PeriodicTask._meta.label_lower, before__name=name)
+    entry = entries.exclude(object_name=name).order_by("-pk").first()
+    found = schedules.filter(pk=entry.object_id).first() if entry else None
+    return str(found.name) if found else name
 
 
 def _without(values: Mapping[str, Any], *names: str) -> dict[str, Any]:

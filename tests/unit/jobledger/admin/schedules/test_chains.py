@@ -18,7 +18,9 @@ from jobledger.schedules.chains import links
 from jobledger.schedules.documents import all_documents
 from jobledger.schedules.documents.files import JSON, YAML, InvalidFileError, file_text, read
 from jobledger.schedules.stored_times import ChainTimes, CronTimes
-from tests.unit.jobledger.admin.schedules.edit_forms import add, change_url, edit_form
+from tests.unit.jobledger.admin.schedules.edit_forms import add, change_url, edit_form, page_url
+from tests.unit.jobledger.admin.schedules.schedules import act
+from tests.unit.jobledger.admin.schedules.versions.versions import bring_back, deleted, edited, version_url
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 from tests.unit.jobledger.schedules.chains.builders import ended, follower
 
@@ -57,6 +59,20 @@ def test_a_schedule_with_times_is_made_to_start_after_others(admin_client: Clien
     assert times("then") == ChainTimes(after=("first", "second"), after_failure=True)
     changes: Any = AuditEntry.objects.get().changes
     assert any("after first and second have ended" in each for each in changes)
+
+
+def test_whoever_deletes_a_schedule_is_told_what_starts_after_it(admin_client: Client) -> None:
+    first, second = hourly("first"), hourly("second")
+    then = follower("first", since=NOON, name="then")
+    text = "then starts after first: it will start nothing until there is a schedule of this name again"
+    assert text in admin_client.get(page_url("delete", first)).text
+    assert text in act(admin_client, "delete_schedules", first, second).text
+    for page in (
+        act(admin_client, "delete_schedules", second),
+        act(admin_client, "delete_schedules", first, then),
+    ):
+        assert "starts after" not in page.text
+    assert "starts after" not in admin_client.get(page_url("delete", then)).text
 
 
 def test_its_page_says_which_of_the_others_keeps_it_from_starting(admin_client: Client) -> None:
@@ -205,6 +221,24 @@ def test_an_import_logs_no_schedule_as_broken_that_is_fine_in_the_end(
     with django_capture_on_commit_callbacks(execute=True):
         PeriodicTask.objects.get(name="b").delete()
     assert broken_lines(caplog) == ["Schedule a is broken: after: there is no schedule 'b'"]
+
+
+def test_an_earlier_version_is_brought_back_although_its_predecessor_was_renamed(
+    admin_client: Client,
+) -> None:
+    first = hourly("first")
+    then = follower("first", since=NOON, name="then")
+    hourly("second")
+    entry = edited(admin_client, then, **after("second"))
+    for name in "renamed", "last":
+        edited(admin_client, first, name=name)
+        first.refresh_from_db()
+    bring_back(admin_client, entry, "before")
+    assert times("then") == ChainTimes(after=("last",))
+    hourly("first")
+    deleted(admin_client, first)
+    entry = edited(admin_client, then, **after("second"))
+    assert "There is no schedule “last”" in admin_client.get(version_url(entry, "before")).text
 
 
 def test_an_earlier_version_is_brought_back_with_its_predecessors(admin_client: Client) -> None:
