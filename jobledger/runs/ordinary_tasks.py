@@ -38,7 +38,7 @@ def why_not_schedulable(task: str) -> str:
     if registry.of_task(task) is not None:
         return ""
     if not (problem := why_forbidden(task)) and not _is_listed(task) and task not in known_tasks():
-        return f"there is no longer a job or task named {task!r}"
+        return f"there is no job or task named {task!r}"
     return problem
 
 

@@ -137,9 +137,11 @@ class TargetForm:
     def tasks(self) -> list[str]:
         """The ordinary Celery tasks of this project that may be scheduled."""
         jobs = {job.task_name for job in registry.all_jobs().values()}
-        return sorted(
-            name for name in known_tasks().keys() - jobs if not ordinary_tasks.why_not_schedulable(name)
-        )
+        return sorted(name for name in self._schedulable if name not in jobs)
+
+    @property
+    def _schedulable(self) -> list[str]:
+        return [name for name in known_tasks() if not ordinary_tasks.why_not_schedulable(name)]
 
     @property
     def has_typed_secret(self) -> bool:
@@ -249,7 +251,7 @@ class TargetForm:
             name = self.job.name if self.job else self.task
             self.choice.add_error("kwargs", secrets.without_secrets(name, self.options, str(error)))
         except slot_runs.BrokenScheduleError as error:
-            hint = registry.suggestion(self.task, known_tasks())
+            hint = registry.suggestion(self.task, self._schedulable)
             self.choice.add_error("task", f"{error}. {hint}".rstrip())
 
 

@@ -20,12 +20,15 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.views.decorators.http import require_safe
+from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import rights
 from jobledger.admin.schedules.preview import left_out_words
 from jobledger.admin_site import page_view
+from jobledger.models import After
 from jobledger.schedules.chains import links
 from jobledger.schedules.upcoming import Upcoming, UpcomingLeftOut, upcoming
+from jobledger.schedules.words import chain_words
 
 DAYS = 7
 MAX_SCHEDULES = 2000
@@ -195,9 +198,13 @@ def _week_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
         "levels": range(1, LEVELS + 1),
         "max_schedules": MAX_SCHEDULES,
         "zone": timezone.get_current_timezone_name(),
-        "chains": links.chains()[:LISTED],
+        "chains": [(each, _chain_words(each, names)) for each, names in links.chains()[:LISTED]],
     }
     return TemplateResponse(request, "jobledger/schedules/week.html", context)
+
+
+def _chain_words(schedule: PeriodicTask, after: Sequence[str]) -> str:
+    return chain_words(after, after_failure=schedule.policy.after == After.END)
 
 
 def _edges(now: datetime) -> list[datetime]:

@@ -48,7 +48,7 @@ def chains() -> list[tuple[PeriodicTask, list[str]]]:
     """The enabled schedules that start after others, with the names of these, by name."""
     links = Predecessor.objects.filter(follower__policy__after__gt="", follower__enabled=True)
     found: dict[PeriodicTask, list[str]] = {}
-    for link in links.select_related("follower", "schedule"):
+    for link in links.select_related("follower__policy", "schedule"):
         found.setdefault(link.follower, []).append(link.current_name)
     return [(each, sorted(found[each])) for each in sorted(found, key=lambda each: each.name)]
 

@@ -138,7 +138,7 @@ def test_a_secret_in_invalid_options_is_masked() -> None:
 @pytest.mark.parametrize(
     ("task", "kwargs", "said"),
     [
-        ("probes.gone", "{}", "there is no longer a job or task named 'probes.gone'"),
+        ("probes.gone", "{}", "there is no job or task named 'probes.gone'"),
         ("tests.probes.tasks.add", "{", "kwargs: '{' is not valid JSON"),
         ("tests.probes.tasks.add", "[1]", "kwargs: '[1]' is not an object"),
         ("probes.probe", '{"level": ', "is not valid JSON"),

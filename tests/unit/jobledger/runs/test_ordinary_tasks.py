@@ -45,7 +45,7 @@ def test_a_job_and_a_task_of_an_installed_app_may_be_scheduled(task: str) -> Non
         ),
         ("send", "does not belong to an app"),
         ("", "does not belong to an app"),
-        ("probes.gone", "there is no longer a job or task named 'probes.gone'"),
+        ("probes.gone", "there is no job or task named 'probes.gone'"),
     ],
 )
 def test_other_tasks_may_not_be_scheduled(task: str, why: str) -> None:

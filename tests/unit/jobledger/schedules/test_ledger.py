@@ -283,7 +283,7 @@ def test_an_exposed_command_is_exempt_if_the_settings_say_so(settings: Any) -> N
         ({"kwargs": '{"level": '}, "kwargs: '{\"level\": ' is not valid JSON"),
         ({"kwargs": "[1]"}, "kwargs: '[1]' is not an object"),
         ({"args": "[1]"}, "a job takes keyword arguments only"),
-        ({"task": "tasks_app.removed"}, "there is no longer a job or task named 'tasks_app.removed'"),
+        ({"task": "tasks_app.removed"}, "there is no job or task named 'tasks_app.removed'"),
         ({"crontab": None}, "exactly one of crontab, interval, solar, clocked is required, not none"),
     ],
 )

@@ -156,7 +156,7 @@ def test_a_schedule_disabled_by_an_update_is_found() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"task": "probes.gone"}, "there is no longer a job or task named 'probes.gone'"),
+        ({"task": "probes.gone"}, "there is no job or task named 'probes.gone'"),
         ({"kwargs": "{level"}, "kwargs: '{level' is not valid JSON"),
         ({"args": "[1]"}, "args: a job takes keyword arguments only"),
     ],
@@ -181,7 +181,7 @@ def test_a_schedule_whose_task_was_removed_is_marked_broken_before_its_next_slot
     # As left by a process with older code, which still had the task.
     NextSlot.objects.update(target="probes.gone|[]|{}|-|-|-")
     reconcile()
-    assert "there is no longer a job or task" in NextSlot.objects.get().broken
+    assert "there is no job or task" in NextSlot.objects.get().broken
 
 
 def test_a_queue_that_cannot_be_used_breaks_the_schedule_before_its_next_slot() -> None:
@@ -229,7 +229,7 @@ def test_a_schedule_that_no_living_beat_can_evaluate_is_broken(version: str) -> 
     taken_away(schedule, by_version=code_version() if version == "its own" else version)
     reconcile()
     row = NextSlot.objects.get()
-    assert "there is no longer a job or task" in row.broken
+    assert "there is no job or task" in row.broken
     assert row.version == code_version()
 
 

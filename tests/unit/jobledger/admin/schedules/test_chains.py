@@ -67,11 +67,8 @@ def test_whoever_deletes_a_schedule_is_told_what_starts_after_it(admin_client: C
     text = "then starts after first: it will start nothing until there is a schedule of this name again"
     assert text in admin_client.get(page_url("delete", first)).text
     assert text in act(admin_client, "delete_schedules", first, second).text
-    for page in (
-        act(admin_client, "delete_schedules", second),
-        act(admin_client, "delete_schedules", first, then),
-    ):
-        assert "starts after" not in page.text
+    for schedules in (second,), (first, then):
+        assert "starts after" not in act(admin_client, "delete_schedules", *schedules).text
     assert "starts after" not in admin_client.get(page_url("delete", then)).text
 
 
@@ -274,11 +271,13 @@ def test_the_jobs_page_says_what_starts_then(admin_client: Client) -> None:
 def test_the_lists_of_schedules_and_of_the_week_say_so(admin_client: Client) -> None:
     hourly("first")
     follower("first", since=NOON, name="then")
+    follower("first", since=NOON, name="anyway", after_failure=True)
     listed = admin_client.get(reverse("admin:django_celery_beat_periodictask_changelist")).content.decode()
     assert "after others" in listed
     assert "finished" not in listed
     week = admin_client.get(reverse("admin:jobledger_week")).content.decode()
-    assert "<span>after first</span>" in week
+    assert "<span>after first has succeeded</span>" in week
+    assert "<span>after first has ended</span>" in week
 
 
 def test_a_runs_page_names_the_runs_before_and_after_it(admin_client: Client) -> None:

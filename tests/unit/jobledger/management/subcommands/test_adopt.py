@@ -292,7 +292,7 @@ def test_a_solar_schedule_means_the_same() -> None:
     ("values", "text"),
     [
         ({"task": "gone.task"}, "it is broken: task: 'gone.task' does not belong to an app"),
-        ({"task": "probes.gone"}, "it is broken: task: there is no longer a job or task named 'probes.gone'"),
+        ({"task": "probes.gone"}, "it is broken: task: there is no job or task named 'probes.gone'"),
         ({"queue": "celeryev.x"}, "it is broken: its queue 'celeryev.x' cannot be used"),
         ({"args": "[1]"}, "it is broken: args: a job takes keyword arguments only"),
         ({"kwargs": '{"level": 9}'}, "it has options that are not valid for probes.probe"),

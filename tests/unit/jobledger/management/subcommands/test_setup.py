@@ -103,6 +103,6 @@ def test_stored_schedules_that_start_nothing_are_named() -> None:
     stderr = io.StringIO()
     call_command("jobledger", "setup", stdout=io.StringIO(), stderr=stderr)
     assert (
-        "The schedule 'hello' is broken: task: there is no longer a job or task named 'tasks_app.gone'"
+        "The schedule 'hello' is broken: task: there is no job or task named 'tasks_app.gone'"
         in stderr.getvalue()
     )
