@@ -1,14 +1,16 @@
 """Entries of the audit log about schedules that were changed from the command line.
 
-They are written together with the change, in its transaction. Secrets are masked.
+They are written together with the change, in its transaction. Secrets are masked. The log also tells since
+when a schedule exists.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from django.db.models import Model
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.models import AuditEntry
+from jobledger.models import AuditEntry, SchedulePolicy
 from jobledger.runs.dispatch import operating_system_user
 from jobledger.schedules.declared.merge import FIELDS
 from jobledger.schedules.declared.values import LABELS, formatted, stored_values
@@ -47,6 +49,15 @@ def log_edited(target: Model, how: str, changes: Iterable[Change]) -> None:
     """Log what was changed in something else, such as a calendar."""
     found = list(changes)
     _log(target, f"Changed {', '.join(name for name, _, _ in found)} {how}.", "changed", found)
+
+
+def ran_since(schedule: PeriodicTask) -> datetime | None:
+    """Since when there can be runs of it; None if the log does not tell, or if cron ran it before."""
+    if SchedulePolicy.of(schedule).imported_line:
+        return None
+    of_schedules = AuditEntry.objects.filter(object_type=PeriodicTask._meta.label_lower)
+    oldest = of_schedules.filter(object_id=str(schedule.pk)).only("verb", "time").order_by("pk").first()
+    return oldest.time if oldest is not None and oldest.verb == "added" else None
 
 
 def command_line_user() -> str:

@@ -30,6 +30,7 @@ from jobledger.models import LIVE, SUCCESSES, NextSlot, Reason, Run, Status, Tri
 from jobledger.reason import MANY
 from jobledger.retention import limits
 from jobledger.schedules import slot_runs, stored_schedules
+from jobledger.schedules.audit import ran_since
 from jobledger.schedules.chains import links
 from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.slots import RESOLUTION, slots_between
@@ -206,7 +207,7 @@ def past_slots(
     return PastSlots(
         slots=decided,
         elsewhere=len({each.scheduled_for for each in own if each.scheduled_for < until} - set(slots)),
-        forgotten=_forgotten(decided, limits.ended_before(target.job, now)),
+        forgotten=_forgotten(decided, limits.ended_before(target.job, now), ran_since(schedule)),
         learns_slot=issubclass(registry.find(target.job).command_class, JobDeclaration),
     )
 
@@ -373,9 +374,11 @@ def _decided(
     return past_slot(Decision.RUN, max(records, key=lambda each: each.queued_at, default=None))
 
 
-def _forgotten(slots: Collection[PastSlot], kept_since: datetime | None) -> int:
+def _forgotten(slots: Collection[PastSlot], kept_since: datetime | None, added_at: datetime | None) -> int:
+    if kept_since is None:
+        return 0
     unknown = (each.slot for each in slots if each.decision is Decision.RUN and each.run_id is None)
-    return 0 if kept_since is None else sum(slot < kept_since for slot in unknown)
+    return sum(slot < kept_since and (added_at is None or slot >= added_at) for slot in unknown)
 
 
 def _handled_until(schedule: PeriodicTask) -> datetime | None:

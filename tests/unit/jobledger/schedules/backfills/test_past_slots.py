@@ -10,7 +10,7 @@ import time_machine
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, PeriodicTask
 from pytest_django import Settings
 
-from jobledger.models import NextSlot, Reason, Run, Status, Trigger, Why
+from jobledger.models import AuditEntry, NextSlot, Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import dispatch
 from jobledger.schedules import ledger
 from jobledger.schedules.backfills import past_slots
@@ -340,6 +340,22 @@ def test_slots_older_than_the_runs_that_are_kept_may_have_succeeded(
     assert found(schedule, yesterday - 2 * HOUR, NOON).forgotten == 2
     override(settings, KEEP_DAYS=None)
     assert found(schedule, yesterday - 2 * HOUR, NOON).forgotten == 0
+
+
+def test_no_slot_from_before_the_schedule_was_added_has_succeeded(
+    schedule: PeriodicTask, settings: Settings
+) -> None:
+    override(settings, KEEP_DAYS=1)
+    since = NOON - timedelta(days=1) - 2 * HOUR
+    own = {"object_type": "django_celery_beat.periodictask", "object_id": str(schedule.pk)}
+    AuditEntry.objects.create(**own, verb="added", time=since + HOUR)
+    AuditEntry.objects.create(**own, verb="changed", time=NOON)
+    assert found(schedule, since, NOON).forgotten == 2
+    SchedulePolicy.objects.filter(schedule=schedule).update(imported_line="of a crontab")
+    assert found(PeriodicTask.objects.get(pk=schedule.pk), since, NOON).forgotten == 3
+    SchedulePolicy.objects.filter(schedule=schedule).update(imported_line="")
+    AuditEntry.objects.filter(verb="added").delete()
+    assert found(PeriodicTask.objects.get(pk=schedule.pk), since, NOON).forgotten == 3
 
 
 def test_a_plain_command_does_not_learn_its_slot(schedule: PeriodicTask) -> None:
