@@ -10,7 +10,7 @@ from datetime import datetime
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
-from jobledger.models import LIVE, After, NextSlot, Run, SchedulePolicy
+from jobledger.models import OPEN, After, NextSlot, Run, SchedulePolicy
 from jobledger.schedules.chains import links
 from jobledger.schedules.chains.starting import COUNTED, starts_followers
 from jobledger.schedules.pause_lookup import PauseLookup
@@ -56,7 +56,7 @@ def _obstacles(other: PeriodicTask, condition: After, now: datetime) -> Iterator
         yield Obstacle(text=text, is_lasting=True)
     elif any(pause.covers(now) for pause in PauseLookup([other.pk], now).of(other.pk, other.task)):
         yield Obstacle(text=f"{other.name} is paused")
-    ended = Run.objects.filter(schedule=other.pk, trigger__in=COUNTED).exclude(status__in=LIVE)
+    ended = Run.objects.filter(schedule=other.pk, trigger__in=COUNTED).exclude(OPEN)
     last = ended.order_by("-queued_at").first()
     if last is not None and last.scheduled_for is not None and not starts_followers(last, condition):
         due = formats.exact(last.scheduled_for)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.models import NextSlot, Pause, Status
+from jobledger.models import NextSlot, Pause, Run, Status
 from jobledger.schedules import ledger
 from jobledger.schedules.chains.obstacles import lasting_obstacle, obstacles_of
 from tests.unit.jobledger.schedules.builders import NOON, hourly
@@ -84,3 +84,14 @@ def test_a_cycle_in_the_database_is_looked_at_once() -> None:
     two = follower("one", since=NOON, name="two")
     ledger.sync([two.pk], NOON)
     assert lasting_obstacle(two) == ""
+
+
+def test_nothing_is_said_of_a_task_whose_end_is_not_known_yet() -> None:
+    first = hourly("first")
+    then = follower("first", since=NOON)
+    run = ended(first, NOON - timedelta(hours=1), Status.SENT, look_at=NOON)
+    assert sentences(then) == []
+    Run.objects.filter(pk=run.pk).update(look_at=None)
+    assert sentences(then) == [
+        "It did not start last time: the run of first for 2026-03-02 11:00:00 UTC is recorded as sent."
+    ]
