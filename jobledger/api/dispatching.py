@@ -84,7 +84,7 @@ def _read_chunked_body(request: HttpRequest) -> None:
 
 
 def _answer(request: HttpRequest, path: str) -> HttpResponse:
-    if "\0" in path or "%00" in request.META.get("QUERY_STRING", ""):
+    if "\0" in path or any("\0" in text for name, texts in request.GET.lists() for text in (name, *texts)):
         raise ProblemError(HTTPStatus.BAD_REQUEST, "The URL contains a NUL character; leave it out.")
     try:
         match = _resolver.resolve(path)

@@ -20,6 +20,7 @@ from jobledger import clock
 from jobledger.admin import audit_log, rights
 from jobledger.admin.rights import User
 from jobledger.conf import settings
+from jobledger.jobs.json_text import storable
 from jobledger.jobs.options import validate_options
 from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.registry import Job
@@ -71,7 +72,7 @@ def create(
         digest=_digest(text),
         scope=scope,
         job=job.name if job else "",
-        options=None if options is None else dict(options),
+        options=None if options is None else storable(dict(options)),
         created_at=now,
         expires_at=now + lifetime,
     )

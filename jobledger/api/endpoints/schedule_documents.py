@@ -44,7 +44,8 @@ def saved(
         file = _file(name, document)
         _require_rules(user, file.documents[name], stored)
         versions = {} if version is None else {name: version}
-        save_schedules(file, user=user, versions=versions)
+        renamed = {name: stored.name} if stored and stored.name != name else {}
+        save_schedules(file, user=user, versions=versions, renamed=renamed)
     except InvalidFileError as error:
         raise _invalid(error) from error
     except MeanwhileChangedError as error:

@@ -91,10 +91,7 @@ def create_schedule(request: HttpRequest, response: HttpResponse, body: schemas.
     _require_view(request)
     require(rights.may_add_schedules(user_of(request)), "add schedules")
     name, document = document_in(request, body)
-    if (other := PeriodicTask.objects.filter(name=name).first()) is not None:
-        detail = f"There is a schedule {name!r} already; change it with PUT."
-        url = addresses.absolute(request, f"schedules/{other.pk}")
-        raise ProblemError(HTTPStatus.CONFLICT, detail, schedule=url)
+    _require_new(request, name)
     schedule = saved(user_of(request), name, document, None)
     found = _details(request, response, schedule, Times(next=NEXT_RUNS))
     response["Location"] = found["url"]
@@ -125,12 +122,11 @@ def change_schedule(
     body: schemas.ScheduleIn,
     headers: Header[Precondition],
 ) -> dict[str, Any]:
-    """It becomes what is sent: what is left out gets its default. Masked secrets are kept."""
+    """It becomes what is sent, also its name: what is left out gets its default. Masked secrets are kept."""
     schedule = _changeable(request, schedule_id)
     name, document = document_in(request, body)
     if name != schedule.name:
-        detail = f"This schedule is called {schedule.name!r}; a schedule is renamed in the admin."
-        raise ProblemError(HTTPStatus.CONFLICT, detail)
+        _require_new(request, name)
     schedule = saved(user_of(request), name, document, schedule, version=_version(headers.if_match))
     return _details(request, response, schedule, Times(next=NEXT_RUNS))
 
@@ -259,6 +255,13 @@ def _set_enabled(request: HttpRequest, schedule_id: int, *, enabled: bool) -> di
     schedule = _changeable(request, schedule_id)
     selected = PeriodicTask.objects.filter(pk=schedule.pk)
     return {"changed": bool(changes.set_enabled(user_of(request), selected, enabled=enabled))}
+
+
+def _require_new(request: HttpRequest, name: str) -> None:
+    if (other := PeriodicTask.objects.filter(name=name).first()) is not None:
+        url = addresses.absolute(request, f"schedules/{other.pk}")
+        detail = f"There is a schedule {name!r} already; it is changed with PUT at its own address."
+        raise ProblemError(HTTPStatus.CONFLICT, detail, schedule=url)
 
 
 def _details(

@@ -249,6 +249,15 @@ def _key_problems(path: Path, document: Document, keys: Mapping[str, Key]) -> It
     for name, value in document.items():
         if name in keys and value is not None and not keys[name].accepts(value):
             yield (*path, name), f"expected {keys[name].kind.value}, not {json_text.excerpt(value)}"
+        elif name in keys and _has_nul(value):
+            yield (*path, name), "it contains a NUL character; leave it out"
+
+
+def _has_nul(value: Any) -> bool:
+    """In a text or a list of texts. In options, it is replaced when they are stored."""
+    return any(
+        isinstance(text, str) and "\0" in text for text in (value if isinstance(value, list) else [value])
+    )
 
 
 def _unknown(path: Path, document: Document, known: Any) -> Iterator[tuple[Path, str]]:

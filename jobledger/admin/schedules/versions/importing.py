@@ -112,16 +112,22 @@ def import_schedules(
 
 
 def save_schedules(
-    file: ScheduleFile, *, user: User, versions: Mapping[str, str] | None = None
+    file: ScheduleFile,
+    *,
+    user: User,
+    versions: Mapping[str, str] = _NOTHING,
+    renamed: Mapping[str, str] = _NOTHING,
 ) -> list[Outcome]:
     """Save the schedules of the file, without a look at others. Raises as ``import_schedules``.
 
-    ``versions`` are those of stored schedules that the user has seen, by name. An enabled schedule may have a
-    single time that has passed only if it is stored already; in a file, it may come from another place.
+    ``versions`` are those of stored schedules that the user has seen, by name, and ``renamed`` are new names
+    and the stored ones. An enabled schedule may have a single time that has passed only if it is stored
+    already; in a file, it may come from another place.
     """
     try:
         with transaction.atomic():
-            return _Import(file, user, versions=versions or {}, accepts_past=False).outcomes_of_schedules()
+            found = _Import(file, user, versions=versions, renamed=renamed, accepts_past=False)
+            return found.outcomes_of_schedules()
     except (ConflictError, IntegrityError) as error:
         raise MeanwhileChangedError(str(error)) from error
 

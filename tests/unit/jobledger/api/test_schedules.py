@@ -61,6 +61,8 @@ def test_a_schedule_is_created_once() -> None:
         ({"enabled": "yes"}, "body.enabled"),
         ({"job": "cleanup_token"}, "body.job"),
         ({"timezone": "Mars/Olympus"}, "body.timezone"),
+        ({"declared_as": "a\0"}, "body.declared_as"),
+        ({"alert_rules": {"a": {"destinations": ["a\0"]}}}, "body.alert_rules.a.destinations"),
     ],
     ids=str,
 )
@@ -146,10 +148,28 @@ def test_a_schedule_of_a_job_that_the_owner_may_not_start_is_not_run() -> None:
     assert problem["detail"] == "The token's owner may not start probe."
 
 
-def test_a_schedule_keeps_its_name() -> None:
+def test_a_schedule_is_renamed() -> None:
     client = ApiClient()
+    created = client.post("schedules", {**NIGHTLY, "ping_url": "https://example.com/ping/secret"})
+    later = client.post("schedules", {"name": "later", "job": "hello", "after": [NIGHTLY["name"]]})
+    url = f"schedules/{created['id']}"
+    seen = {"If-Match": client.send("get", url)["ETag"]}
+    body = {**client.get(url)["document"], "name": "other"}
+    assert client.send("put", url, body, **seen).status_code == 200
+    assert client.get(url)["name"] == "other"
+    assert PeriodicTask.objects.get(name="other").policy.ping_url.endswith("secret")
+    assert client.get(f"schedules/{later['id']}")["document"]["after"] == ["other"]
+    entry = AuditEntry.objects.get(verb="changed")
+    assert [change[1:] for change in entry.changes] == [["nightly/1", "other"]]
+    problem_of(client.send("put", url, {**body, "name": "third"}, **seen), 412)
+
+
+def test_a_schedule_does_not_get_the_name_of_another() -> None:
+    client, other = ApiClient(), hourly("other")
     created = client.post("schedules", NIGHTLY)
-    problem_of(client.send("put", f"schedules/{created['id']}", {**NIGHTLY, "name": "other"}), 409)
+    problem = problem_of(client.send("put", f"schedules/{created['id']}", {**NIGHTLY, "name": "other"}), 409)
+    assert problem["schedule"] == f"http://testserver/api/v1/schedules/{other.pk}"
+    assert {each.name for each in PeriodicTask.objects.all()} == {"other", "nightly/1"}
 
 
 def test_masked_secrets_are_kept() -> None:

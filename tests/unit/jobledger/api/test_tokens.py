@@ -160,6 +160,11 @@ def test_a_start_token_of_a_job_that_is_gone_names_no_others() -> None:
     assert detail == "The job of this token, gone, no longer exists."
 
 
+def test_fixed_options_are_as_any_database_can_store_them() -> None:
+    client = start_client("probe", {"warn": "a\0b"})
+    assert client.post("start")["options"] == {"warn": "a␀b"}
+
+
 def test_a_start_token_can_do_nothing_else() -> None:
     client = start_client("hello")
     for method, path in (("get", "token"), ("get", "runs"), ("post", "jobs/hello/runs")):

@@ -140,6 +140,14 @@ BEGIN = "jobledger_schedules: 1\nschedules:\n"
             "line 5, schedules.x.alert_rules.y: expected an object",
         ),
         (f"{BEGIN}  x: 1", "line 3, schedules.x: expected an object"),
+        (
+            f'{BEGIN}  x:\n    after: ["a", "b\\0"]',
+            "line 4, schedules.x.after: it contains a NUL character; leave it out",
+        ),
+        (
+            f'{BEGIN}  x:\n    declared_as: "a\\0"',
+            "line 4, schedules.x.declared_as: it contains a NUL character; leave it out",
+        ),
         (f"{BEGIN}  x: {{}}\n  x: {{}}", 'line 4: the key "x" occurs twice'),
         (f"{BEGIN}  x: &a {{}}\n  y: *a", "line 4: references (*name) are not supported"),
         (

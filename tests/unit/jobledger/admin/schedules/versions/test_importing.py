@@ -307,7 +307,7 @@ def test_what_does_not_change_need_not_be_valid() -> None:
         ),
         ({"anchor": "9999-12-31T23:59:59+00:00"}, "anchor: '9999-12-31T23:59:59+00:00' is not a time"),
         ({"declared_as": "x" * 201}, "declared_as: expected at most 200 characters"),
-        ({"imported_line": "a\x00"}, "imported_line: expected at most 64 characters, and no control"),
+        ({"imported_line": "a\x01"}, "imported_line: expected at most 64 characters, and no control"),
         (
             {"after_failure": True},
             "after_failure: it has no effect with cron: leave it out",
