@@ -76,7 +76,8 @@ def _read_chunked_body(request: HttpRequest) -> None:
     limit: Any = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     try:
         body = request.META["wsgi.input"].read(*([] if limit is None else [limit + 1]))
-    except OSError as error:
+    except Exception as error:
+        # Each server has exceptions of its own for chunks that are malformed, or do not arrive.
         raise problems.incomplete() from error
     if limit is not None and len(body) > limit:
         raise problems.too_long()

@@ -61,7 +61,7 @@ def too_long() -> ProblemError:
 
 
 def incomplete() -> ProblemError:
-    return ProblemError(HTTPStatus.BAD_REQUEST, "The request is incomplete.")
+    return ProblemError(HTTPStatus.BAD_REQUEST, "The request is incomplete, or its body is malformed.")
 
 
 def invalid(errors: Sequence[Mapping[str, Any]]) -> ProblemError:

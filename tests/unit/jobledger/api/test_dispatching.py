@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 from django.test import Client
+from gunicorn.http.errors import InvalidChunkSize
 
 from jobledger.api import limits
 from jobledger.api.application import api
@@ -69,10 +70,11 @@ def test_a_body_without_a_length_can_be_too_long(settings: Any) -> None:
     problem_of(send_chunked(ApiClient(), b" " * 99 + b"{}"), 413)
 
 
-def test_a_body_without_a_length_can_be_incomplete() -> None:
+@pytest.mark.parametrize("error", [OSError("no more data"), InvalidChunkSize(b"zz")])
+def test_a_body_without_a_length_can_be_incomplete(error: Exception) -> None:
     class Broken(BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
-            raise OSError("no more data")
+            raise error
 
     problem_of(send_chunked(ApiClient(), b"", **{"wsgi.input": Broken()}), 400)
 
