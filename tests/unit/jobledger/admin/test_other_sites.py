@@ -51,13 +51,16 @@ PAGES = (
 
 
 @pytest.fixture(params=["stock", "theme"])
-def look(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> str:
+def look(
+    request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> str:
     """Django's own base template, or that of a theme; returns what its pages have in their header."""
     (tmp_path / "admin").mkdir()
     (tmp_path / "admin" / "base_site.html").write_text(THEME)
     first = DJANGOS if request.param == "stock" else tmp_path
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [first]}]
-    settings.ROOT_URLCONF = __name__
+    # Not by `settings`: its signal discards the resolvers of all URLs, which each test would build anew.
+    monkeypatch.setattr("django.conf.settings.ROOT_URLCONF", __name__)
     return "Django administration" if request.param == "stock" else "ACME back office"
 
 

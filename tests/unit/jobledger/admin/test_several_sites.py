@@ -67,8 +67,9 @@ JOBS = {"probe", "choosing"}
 
 
 @pytest.fixture
-def sites(settings: Settings) -> None:
-    settings.ROOT_URLCONF = __name__
+def sites(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not by `settings`: its signal discards the resolvers of all URLs, which each test would build anew.
+    monkeypatch.setattr("django.conf.settings.ROOT_URLCONF", __name__)
 
 
 @pytest.fixture
