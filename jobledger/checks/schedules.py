@@ -32,7 +32,7 @@ from jobledger.schedules.chains.cycles import path_of
 from jobledger.schedules.chains.obstacles import lasting_obstacle
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import next_slot
-from jobledger.schedules.rules.surprises import clock_surprises, surprises
+from jobledger.schedules.rules.surprises import all_surprises
 
 _TARGET_FIELDS = ("task", "args", "kwargs", *delivery.ROUTING)
 
@@ -208,7 +208,7 @@ def _surprises(name: str, schedule: PeriodicTask) -> Iterator[CheckMessage]:
     rule = stored_schedules.times_of(schedule).rule
     if not isinstance(rule, Cron):
         return
-    for surprise in (*surprises(rule.parsed), *clock_surprises(rule, timezone.now())):
+    for surprise in all_surprises(rule, timezone.now()):
         text = f"The schedule {name!r} ({rule.expression}): {surprise}."
         hint = "If that is intended, there is nothing to do."
         yield checks.Info(escaped(text), hint=hint, id="jobledger.I001")

@@ -77,7 +77,7 @@ def calendar_words(calendars: CalendarUse) -> str:
     only_on, not_on = ([each.name for each in used] for used in (calendars.only_on, calendars.not_on))
     words = f", only on {listed(only_on, 'or')}" if only_on else ""
     words += f", not on {listed(not_on, 'or')}" if not_on else ""
-    return words + (", but on the next other day" if not_on and calendars.is_moved else "")
+    return words + (" but on the next day that is free" if not_on and calendars.is_moved else "")
 
 
 def rule_words(rule: Rule, zone: tzinfo) -> str:

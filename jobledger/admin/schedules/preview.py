@@ -19,7 +19,7 @@ from jobledger.schedules.rules.chained import Chained
 from jobledger.schedules.rules.clock_changes import Consequence
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import CronRule
-from jobledger.schedules.rules.surprises import surprises
+from jobledger.schedules.rules.surprises import never_in_cron, surprises
 from jobledger.schedules.stored_schedules import Times
 from jobledger.schedules.words import calendar_words, rule_words
 
@@ -118,7 +118,8 @@ def left_out_words(found: LeftOut, zone: tzinfo) -> str:
 
 
 def _surprises(times: Times) -> Iterator[str]:
-    return surprises(times.rule.parsed) if isinstance(times.rule, Cron) else iter(())
+    if isinstance(times.rule, Cron):
+        yield from (*surprises(times.rule.parsed), *never_in_cron(times.rule.parsed))
 
 
 def neighbours_in(minutes: Sequence[datetime], *, exclude: int | None = None) -> list[Neighbours]:

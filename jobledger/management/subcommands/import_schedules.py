@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.schedules.versions.importing import (
@@ -21,10 +22,13 @@ from jobledger.admin.schedules.versions.importing import (
 from jobledger.management import printing
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.schedule_files import FORMATS, STDIN, format_of
-from jobledger.models import Calendar, CalendarKind
+from jobledger.models import Calendar, CalendarKind, Dialect
 from jobledger.schedules.audit import command_line_user
 from jobledger.schedules.documents.files import InvalidFileError, ScheduleFile, read
 from jobledger.schedules.documents.yaml_texts import MissingLibraryError
+from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.surprises import all_surprises
+from jobledger.schedules.rules.wallclock import zone_named
 
 MAX_BYTES = 32 * 1024 * 1024
 VERBS = {Action.ADD: "add", Action.CHANGE: "change", Action.DELETE: "delete"}
@@ -85,6 +89,8 @@ class Command(OperatorCommand):
             lines = _lines(outcomes)
         printing.write_lines(self.stdout, lines)
         self.remark(_summary(outcomes, is_dry_run=options["dry_run"]))
+        for note in _notes(file, outcomes):
+            self.warn(note)
 
     def _confirm_deletions(self, file: ScheduleFile) -> None:
         stored = PeriodicTask.objects.order_by("name").values_list("name", flat=True)
@@ -154,6 +160,17 @@ def _summary(outcomes: Sequence[Outcome], *, is_dry_run: bool) -> str:
     if of_calendars := _counts(each for each in outcomes if each.is_calendar):
         summary = f"{summary}. Calendars: {of_calendars}"
     return f"{summary}. Nothing was stored (--dry-run)." if is_dry_run else f"{summary}."
+
+
+def _notes(file: ScheduleFile, outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """What the expressions that were added or changed mean, where somebody may think otherwise."""
+    for each in outcomes:
+        document = file.documents.get(each.name, {}) if each.action in (Action.ADD, Action.CHANGE) else {}
+        if "cron" not in document or each.is_calendar or document.get("dialect") == Dialect.CELERY:
+            continue
+        rule = Cron(expression=document["cron"], zone=zone_named(document["timezone"]))
+        for surprise in all_surprises(rule, timezone.now()):
+            yield f"Note: {each.name} ({rule.expression}): {surprise}."
 
 
 def _counts(outcomes: Iterable[Outcome]) -> str:

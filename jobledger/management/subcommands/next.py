@@ -22,7 +22,7 @@ from jobledger.schedules.rules.calendar_rule import HORIZON, CalendarRule
 from jobledger.schedules.rules.chained import Chained
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import RESOLUTION, next_slot
-from jobledger.schedules.rules.surprises import clock_surprises, surprises
+from jobledger.schedules.rules.surprises import all_surprises
 
 MAX_LEFT_OUT = 5
 
@@ -98,7 +98,7 @@ class Command(OperatorCommand):
         """Of all schedules together, ``manage.py check`` reports them."""
         rule = choice.timetables[0].rule if choice.is_single else None
         if isinstance(rule, Cron):
-            for surprise in (*surprises(rule.parsed), *clock_surprises(rule, start)):
+            for surprise in all_surprises(rule, start):
                 self.warn(f"Note: {as_sentence(surprise)}")
 
     def _tell_of_what_is_left_out(self, choice: Choice, start: datetime) -> None:

@@ -8,7 +8,7 @@ plain numbers, which cronsim evaluates, and guarantees that it matches at least 
 
 import re
 from abc import abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -170,7 +170,8 @@ def fields_of(expression: str) -> list[str]:
 def parse(expression: str) -> ParsedCron:
     """Parse an expression. Raises RuleError, which names the field and the problem."""
     texts = fields_of(expression)
-    terms = [_terms(each, text) for each, text in zip(_FIELDS, texts, strict=True)]
+    shown = texts if expression.strip().startswith("@") else expression.split()
+    terms = [_terms(*each) for each in zip(_FIELDS, texts, shown, strict=True)]
     minutes, hours, days, months, weekdays = (",".join(each) for each in terms)
     numbers = [_numbers(each, of_field) for each, of_field in zip(_FIELDS, terms, strict=True)]
     parsed = ParsedCron(
@@ -190,6 +191,15 @@ def parse(expression: str) -> ParsedCron:
     return parsed
 
 
+def wrapping(fields: str) -> Iterator[str]:
+    """The ranges of a valid expression's five fields that wrap around, such as ``fri-mon``."""
+    for each, field_text in zip(_FIELDS, fields.split(), strict=True):
+        for term in field_text.split(","):
+            found = _TERM.fullmatch(term)
+            if found and found[1] != "*" and found[2] and _number(each, found[1]) > _number(each, found[2]):
+                yield term
+
+
 def _macro(text: str) -> str:
     if text == "@reboot":
         message = "the expression @reboot is not a time, and a schedule needs one"
@@ -200,9 +210,10 @@ def _macro(text: str) -> str:
     return MACROS[text]
 
 
-def _terms(each: _Field, text: str) -> list[str]:
-    """The comma-separated parts of a field, in plain numbers."""
-    return [_special(each, term) or _plain(each, term) for term in text.split(",")]
+def _terms(each: _Field, text: str, shown: str) -> list[str]:
+    """The comma-separated parts of a field, in plain numbers. Errors show them as they were typed."""
+    pairs = zip(text.split(","), shown.split(","), strict=True)
+    return [_special(each, term) or _plain(each, term, typed) for term, typed in pairs]
 
 
 def _special(each: _Field, term: str) -> str | None:
@@ -216,15 +227,15 @@ def _special(each: _Field, term: str) -> str | None:
     return None
 
 
-def _plain(each: _Field, term: str) -> str:
+def _plain(each: _Field, term: str, shown: str) -> str:
     match = _TERM.fullmatch(term)
     if instead := next((text for pattern, text in _NOT_SUPPORTED if pattern.fullmatch(term)), ""):
-        raise _error(each, f"{term!r} is not supported; {instead}")
+        raise _error(each, f"{shown!r} is not supported; {instead}")
     if not match:
-        raise _error(each, f"{term!r} is not valid" if term else "there is nothing between two commas")
+        raise _error(each, f"{shown!r} is not valid" if term else "there is nothing between two commas")
     first, last, step = match.groups()
     if step is not None and int(step) == 0:
-        raise _error(each, f"the step in {term!r} must be 1 or more")
+        raise _error(each, f"the step in {shown!r} must be 1 or more")
     if first == "*":
         return _star(each, term, has_end=last is not None)
     if last is None:

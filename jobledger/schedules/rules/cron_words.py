@@ -21,9 +21,13 @@ _MAX_LISTED = 4
 """More times of day than this are not listed one by one if there is a shorter way to say it."""
 
 OF_THE_DAY = " of the day"
-"""Ends a frequency that is one of the clock's: an hour that the clock repeats does not count again."""
+"""Of a frequency that is one of the clock's: an hour that the clock repeats does not count again."""
+_REPEATABLE = frozenset((23, 0, 1, 2))
+"""Clocks change at night."""
 
 ALSO = ", and also "
+SHORTEST = 28
+"""The days that every month has."""
 
 
 def phrase(parsed: ParsedCron, *, repeats_in_fold: bool) -> str:
@@ -33,9 +37,8 @@ def phrase(parsed: ParsedCron, *, repeats_in_fold: bool) -> str:
     """
     times, days = _times(parsed), _days(parsed)
     if times is None or (days == "every day" and _is_every_few_hours(parsed)):
-        frequency = _frequency(parsed.minutes, parsed.hours)
-        if len(parsed.hours) == 24 and not repeats_in_fold:
-            frequency += OF_THE_DAY
+        can_differ = not repeats_in_fold and not _REPEATABLE.isdisjoint(parsed.hours)
+        frequency = _frequency(parsed.minutes, parsed.hours, OF_THE_DAY if can_differ else "")
         return frequency if days == "every day" else f"{frequency}, {days}"
     return f"{days} {times}" if days.startswith("every") and ALSO not in days else f"{times} {days}"
 
@@ -80,25 +83,25 @@ def _is_every_few_hours(parsed: ParsedCron) -> bool:
     return len(parsed.minutes) == 1 and len(parsed.hours) > 1 and step_of(parsed.hours, 24) is not None
 
 
-def _frequency(minutes: Sequence[int], hours: Sequence[int]) -> str:
+def _frequency(minutes: Sequence[int], hours: Sequence[int], of_the_day: str) -> str:
     if len(minutes) == 1:
-        return _hourly(minutes[0], hours)
+        return _hourly(minutes[0], hours, of_the_day)
     within = _within(hours)
     if step := step_of(minutes, 60):
-        return f"{every(step, 'minute')}{within and f' {within}'}"
-    past = f"past {'the hours ' + _listed_hours(hours) if within else 'every hour'}"
+        return f"{every(step, 'minute')}{within and f' {within}'}{of_the_day}"
+    past = f"past {'the hours ' + _listed_hours(hours) if within else 'every hour'}{of_the_day}"
     if distance := progression_of(minutes):
         return f"{every(distance, 'minute')} from {minutes[0]} to {minutes[-1]} minutes {past}"
     return f"at {listed([str(minute) for minute in minutes])} minutes {past}"
 
 
-def _hourly(minute: int, hours: Sequence[int]) -> str:
+def _hourly(minute: int, hours: Sequence[int], of_the_day: str) -> str:
     """The same minute in several hours."""
     if step := step_of(hours, 24):
         unit = "minute" if minute == 1 else "minutes"
-        return every(step, "hour") + (f" at {minute} {unit} past" if minute else "")
+        return every(step, "hour") + of_the_day + (f" at {minute} {unit} past" if minute else "")
     step = progression_of(hours) or 1
-    return f"{every(step, 'hour')} from {hours[0]:02}:{minute:02} to {hours[-1]:02}:{minute:02}"
+    return f"{every(step, 'hour')} from {hours[0]:02}:{minute:02} to {hours[-1]:02}:{minute:02}{of_the_day}"
 
 
 def _within(hours: Sequence[int]) -> str:
@@ -137,11 +140,14 @@ def _dates(parsed: ParsedCron) -> str:
         )
     else:
         ends = {"L": "last day", "LW": "last weekday"}
+        # "The 1st and last weekday" would be two weekdays.
+        the = "the " if numbers else ""
         days = listed(
-            [*map(ordinal, numbers), *(text for end, text in ends.items() if end in parsed.month_ends)]
+            [*map(ordinal, numbers), *(the + text for end, text in ends.items() if end in parsed.month_ends)]
         )
     article = "" if days.startswith("every") else "the "
-    return f"on {article}{days} of {_named_months(parsed.months) or 'every month'}"
+    every_month = "every month that has one" if len(numbers) == 1 and numbers[0] > SHORTEST else "every month"
+    return f"on {article}{days} of {_named_months(parsed.months) or every_month}"
 
 
 def _weekdays(parsed: ParsedCron) -> str:

@@ -9,14 +9,16 @@ from datetime import datetime
 
 from jobledger.schedules.rules.clock_changes import Effect, consequences
 from jobledger.schedules.rules.cron import Cron
-from jobledger.schedules.rules.cron_expression import DAYS_IN_MONTH, ParsedCron
+from jobledger.schedules.rules.cron_expression import DAYS_IN_MONTH, ParsedCron, parse, wrapping
 from jobledger.schedules.rules.cron_words import MONTHS, WEEKDAYS, listed, ordinal
 
-_STEP = re.compile(r"\*/([0-9]+)")
+_STEP = re.compile(r"(\*|([0-9]+|[a-z]+)-([0-9]+|[a-z]+))/([0-9]+)")
 _STARTS_OVER = ("every hour", "every day", "on the 1st of each month", "in January")
-_UNITS = ("minute", "hour", "day", "month")
-_SIZES = (60, 24, 31, 12)
+_UNITS = ("minute", "hour", "day", "month", "weekday")
+_SIZES = (60, 24, 31, 12, 7)
+_LOWEST = (0, 0, 1, 1, 0)
 _MAX_LISTED = 8
+_FIFTH = 5
 
 
 def surprises(parsed: ParsedCron) -> Iterator[str]:
@@ -25,6 +27,19 @@ def surprises(parsed: ParsedCron) -> Iterator[str]:
     yield from _every_minute(parsed)
     yield from _both_days(parsed)
     yield from _short_months(parsed)
+
+
+def all_surprises(rule: Cron, now: datetime) -> Iterator[str]:
+    """Those of a schedule's rule: of the expression, of Debian's cron, and of the next clock changes."""
+    yield from surprises(rule.parsed)
+    yield from never_in_cron(rule.parsed)
+    yield from clock_surprises(rule, now)
+
+
+def never_in_cron(parsed: ParsedCron) -> Iterator[str]:
+    """Ranges that are due here, but not in Debian's cron: ``import_crontab`` lists what else differs."""
+    for term in wrapping(parsed.fields):
+        yield f"the range {term} wraps around, which Debian's cron accepts, but never fires"
 
 
 def clock_surprises(rule: Cron, now: datetime) -> Iterator[str]:
@@ -39,36 +54,61 @@ def clock_surprises(rule: Cron, now: datetime) -> Iterator[str]:
 
 
 def _steps(parsed: ParsedCron) -> Iterator[str]:
-    """Steps that are longer than their field, or that do not divide it."""
-    *fields, weekday = parsed.fields.split()
+    """Steps that are longer than their field or range, or that do not divide it."""
+    fields = parsed.fields.split()
     numbers = (parsed.minutes, parsed.hours, parsed.days, parsed.months)
     for place, field in enumerate(fields):
-        step = int(found[1]) if (found := _STEP.fullmatch(field)) else 1
+        for term in field.split(","):
+            if (found := _STEP.fullmatch(term)) and found[1] != "*":
+                yield from _step_of_range(place, term, found[1])
+    for place, field in enumerate(fields[:-1]):
+        step = int(found[4]) if (found := _STEP.fullmatch(field)) and found[1] == "*" else 1
         if step >= _SIZES[place]:
             yield _too_long(place, field, step, hour=fields[1])
         elif _SIZES[place] % step or (place == 2 and step > 1):
             unit, due = _UNITS[place], _listed_numbers(numbers[place])
             yield f"{field} is not every {step} {unit}s: it starts over {_STARTS_OVER[place]}, at {due}"
-    if _STEP.fullmatch(weekday) and len(parsed.weekdays) < 7:
+    if fields[4].startswith("*/") and len(parsed.weekdays) < 7:
         names = listed([WEEKDAYS[day] for day in parsed.weekdays])
-        yield f"{weekday} counts from Sunday in each week: {names}"
+        yield f"{fields[4]} counts from Sunday in each week: {names}"
+
+
+def _step_of_range(place: int, term: str, of: str) -> Iterator[str]:
+    """A range of which a step is so long that only its first number is left."""
+    alone = ["*"] * place + [term] + ["*"] * (4 - place)
+    first = of.partition("-")[0]
+    parsed = parse(" ".join(alone))
+    due = (parsed.minutes, parsed.hours, parsed.days, parsed.months, parsed.weekdays)[place]
+    if len(due) == 1:
+        yield f"the step of {term} is longer than its range: it matches {first} only"
 
 
 def _too_long(place: int, field: str, step: int, *, hour: str) -> str:
     unit, size = _UNITS[place], _SIZES[place]
+    if step == size:
+        return f"{field} matches the first {unit} only, as {_LOWEST[place]} does"
     found = f"{field} is not every {step} {unit}s: a step of {size} or more matches the first {unit} only"
     hours, rest = divmod(step, 60)
-    if unit == "minute" and hour == "*" and not rest and 24 % hours == 0 and hours < 24:
-        return f"{found}. For every {hours} hours, write 0 */{hours}"
+    if unit == "minute" and hour == "*" and not rest and 24 % hours == 0:
+        instead = f"0 */{hours}" if hours < 24 else "0 0"
+        return f"{found}. For every {hours} hours, write {instead}"
     return f"{found}. For that, choose an interval" if unit in ("minute", "hour") else found
 
 
 def _every_minute(parsed: ParsedCron) -> Iterator[str]:
-    minute, hour = parsed.fields.split()[:2]
-    if len(parsed.minutes) == 60 and not hour.startswith("*"):
-        hours = listed([f"{number:02}" for number in parsed.hours][:_MAX_LISTED])
-        hour_or_hours = "hour" if len(parsed.hours) == 1 else "hours"
-        yield f"the minute is {minute}, so that it is due 60 times in the {hour_or_hours} {hours}; 0 is once"
+    """Every minute of something that is restricted: usually, a number was meant."""
+    minute, hour, *days = parsed.fields.split()
+    if len(parsed.minutes) < 60:
+        return
+    if hour == "*":
+        if days != ["*", "*", "*"]:
+            yield f"it is due every minute of the day, 1,440 times; {minute} as 0, and the hour as 0, is once"
+        return
+    found = f"the minute is {minute}, so that it is due 60 times in"
+    if len(parsed.hours) == 1:
+        yield f"{found} the hour {parsed.hours[0]:02}; 0 is once"
+    else:
+        yield f"{found} each of the hours {_listed_hours(parsed.hours)}; 0 is once in each"
 
 
 def _both_days(parsed: ParsedCron) -> Iterator[str]:
@@ -82,7 +122,10 @@ def _both_days(parsed: ParsedCron) -> Iterator[str]:
 
 
 def _short_months(parsed: ParsedCron) -> Iterator[str]:
-    """Days of the month that some months do not have."""
+    """Days of the month that some months do not have, and weekdays."""
+    for weekday, nth in parsed.nth_weekdays:
+        if nth == _FIFTH:
+            yield f"most months have no fifth {WEEKDAYS[weekday]}; {weekday}L is the last one of every month"
     day = parsed.fields.split()[2]
     if day.startswith("*") or parsed.month_ends or len(parsed.days) == 31:
         return
@@ -96,6 +139,16 @@ def _short_months(parsed: ParsedCron) -> Iterator[str]:
     yield f"there is no {ordinal(last)} in {names}{of_leap_years}; L is the last day of every month"
 
 
+def _listed_hours(hours: Sequence[int]) -> str:
+    if len(hours) > 2 and len(hours) == hours[-1] - hours[0] + 1:
+        return f"{hours[0]:02} to {hours[-1]:02}"
+    return _listed_texts([f"{hour:02}" for hour in hours])
+
+
 def _listed_numbers(numbers: Sequence[int]) -> str:
-    shown = [str(number) for number in numbers[:_MAX_LISTED]]
-    return f"{', '.join(shown)}, …" if len(numbers) > _MAX_LISTED else listed(shown)
+    return _listed_texts([str(number) for number in numbers])
+
+
+def _listed_texts(texts: Sequence[str]) -> str:
+    shown = texts[:_MAX_LISTED]
+    return f"{', '.join(shown)}, …" if len(texts) > _MAX_LISTED else listed(shown)

@@ -70,7 +70,7 @@ def test_a_schedule_is_added_with_calendars(admin_client: Client, tuesdays: Cale
     )
     # Wednesday has a run of its own.
     assert NextSlot.objects.get().slot == utc("2026-03-04 03:30")
-    assert described(link.schedule).endswith(", not on tuesdays, but on the next other day")
+    assert described(link.schedule).endswith(", not on tuesdays but on the next day that is free")
     changes = {name: new for name, _, new in AuditEntry.objects.get().changes}
     assert (changes["Not on"], "Only on" in changes) == ("tuesdays", False)
     assert changes["Runs that calendars leave out"].startswith("run them at the same time")

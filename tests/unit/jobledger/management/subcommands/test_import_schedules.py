@@ -167,3 +167,12 @@ def test_calendars_are_printed_counted_and_confirmed_on_their_own(
     assert out == 'add calendar new\n  + entries: ["sat # free"]\ndelete calendar old\n'
     assert err == "The file contains no schedules. Calendars: 1 added, 1 deleted.\n"
     assert json.loads(run(file, "--json")[0])[0]["calendar"] == "new"
+
+
+def test_what_an_imported_expression_means_is_noted_where_many_think_otherwise(file: str) -> None:
+    Path(file).write_text(FILE.replace("0 5 * * *", "'*/120 * * * fri-mon'"))
+    _, notes = run(file)
+    assert "Note: mine (*/120 * * * fri-mon): */120 is not every 120 minutes" in notes
+    assert "Note: mine (*/120 * * * fri-mon): the range fri-mon wraps around" in notes
+    _, again = run(file)
+    assert "Note:" not in again

@@ -66,13 +66,13 @@ ERRORS = [
             "For seconds, use an interval; for a single year, a clocked time"
         ),
     ),
-    ("H * * * *", "minute: 'h' is not supported; choose a value, and a jitter to spread the load"),
+    ("H * * * *", "minute: 'H' is not supported; choose a value, and a jitter to spread the load"),
     (
         "0 H(0-5)/2 * * *",
-        "hour: 'h(0-5)/2' is not supported; choose a value, and a jitter to spread the load",
+        "hour: 'H(0-5)/2' is not supported; choose a value, and a jitter to spread the load",
     ),
-    ("0 9 15W * *", "day-of-month: '15w' is not supported; there is LW, the last weekday of the month"),
-    ("0 9 L-2 * *", "day-of-month: 'l-2' is not supported; there is L, the last day of the month"),
+    ("0 9 15W * *", "day-of-month: '15W' is not supported; there is LW, the last weekday of the month"),
+    ("0 9 L-2 * *", "day-of-month: 'L-2' is not supported; there is L, the last day of the month"),
     ("@reboot", "the expression @reboot is not a time, and a schedule needs one"),
     ("@dayly", f"the expression '@dayly' is unknown; choose one of {', '.join(MACROS)}"),
     ("0 0 30 2 *", "day-of-month: day 30 never occurs in month 2"),

@@ -15,10 +15,17 @@ from jobledger.schedules.rules.slots import RuleError, slots_between
 from jobledger.schedules.words import cron_in_words, in_words
 
 LONDON, NEW_YORK, KOLKATA = map(ZoneInfo, ("Europe/London", "America/New_York", "Asia/Kolkata"))
+BERLIN = ZoneInfo("Europe/Berlin")
+REPEATED = {
+    LONDON: (date(2027, 10, 31), 1),
+    BERLIN: (date(2027, 10, 31), 2),
+    NEW_YORK: (date(2027, 11, 7), 1),
+}
+"""The days on which clocks are set back, and the hours that they repeat."""
 YEAR = [date(2027, 1, 1) + timedelta(days=day) for day in range(365)]
 WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 MONTHS = list(calendar.month_name)[1:]
-IN_MONTHS = r"(.+?) (?:in|of) ((?:{}|, | and )+|every month)".format("|".join(MONTHS))
+IN_MONTHS = r"(.+?) (?:in|of) ((?:{}|, | and )+|every month)(?: that has one)?".format("|".join(MONTHS))
 NTH = ["first", "second", "third", "fourth", "fifth"]
 
 Includes = Callable[[date], bool]
@@ -38,8 +45,8 @@ Times = set[tuple[int, int]]
         ("1 */2 * * *", "every 2 hours at 1 minute past"),
         ("*/15 8-17 * * 1-5", "every 15 minutes from 08:00 to 17:59, every weekday"),
         ("*/10 1,2,5,9 * * *", "every 10 minutes within the hours 01, 02, 05 and 09"),
-        ("3,4 1,2,5,9 * * *", "at 3 and 4 minutes past the hours 01, 02, 05 and 09"),
-        ("15 1-23/2 * * *", "every 2 hours from 01:15 to 23:15"),
+        ("3,4 1,2,5,9 * * *", "at 3 and 4 minutes past the hours 01, 02, 05 and 09 of the day"),
+        ("15 1-23/2 * * *", "every 2 hours from 01:15 to 23:15 of the day"),
         ("0 9-17 * * *", "every hour from 09:00 to 17:00"),
         ("17 1,3,4,8,9,10 * * *", "every day at 01:17, 03:17, 04:17, 08:17, 09:17 and 10:17"),
         ("0 0 1,15 * 1", "at 00:00 on the 1st and 15th of every month, and also every Monday"),
@@ -49,7 +56,13 @@ Times = set[tuple[int, int]]
         ),
         ("0 9 1-7 * *", "at 09:00 on the 1st to 7th of every month"),
         ("0 9 L * *", "at 09:00 on the last day of every month"),
-        ("0 9 1,LW * *", "at 09:00 on the 1st and last weekday of every month"),
+        ("0 9 1,LW * *", "at 09:00 on the 1st and the last weekday of every month"),
+        ("0 3 31 * *", "at 03:00 on the 31st of every month that has one"),
+        ("59 0-23 * * *", "every hour of the day at 59 minutes past"),
+        ("0 0-22/2 * * *", "every 2 hours of the day"),
+        ("0 */2 * * *", "every 2 hours"),
+        ("0,30 0-5 * * *", "every 30 minutes from 00:00 to 05:59 of the day"),
+        ("*/30 0-5 * * *", "every 30 minutes from 00:00 to 05:59"),
         ("0 9 * * 5L", "at 09:00 on the last Friday of every month"),
         ("0 9 * * 1#2", "at 09:00 on the second Monday of every month"),
         ("0 9 * * 3,1#2", "at 09:00 every Wednesday, and also on the second Monday of every month"),
@@ -117,6 +130,24 @@ def test_the_words_say_exactly_when_an_expression_is_due(expression: str, zone: 
         assert walls_on(rule, day) == times, words
 
 
+@given(expression=EXPRESSIONS, zone=st.sampled_from(list(REPEATED)))
+def test_the_words_of_a_frequency_say_whether_a_repeated_hour_counts_again(
+    expression: str, zone: ZoneInfo
+) -> None:
+    try:
+        words = cron_in_words(expression, zone)
+    except RuleError:
+        return
+    day, repeated = REPEATED[zone]
+    rule = Cron(expression=expression, zone=zone)
+    if re.search(r"\bat \d\d:\d\d", words) or not is_due(rule, day):
+        return
+    _, times = read(words.removesuffix(f" {zone}"))
+    again = sum(hour == repeated for hour, _ in times) if " of the day" not in words else 0
+    begin, end = bounds(day, zone)
+    assert len(list(rule.between(begin, end))) == len(times) + again, words
+
+
 def has_clock_change(day: date, zone: ZoneInfo) -> bool:
     begin = datetime.combine(day, time(), zone)
     return begin.utcoffset() != datetime.combine(day + timedelta(days=1), time(), zone).utcoffset()
@@ -155,6 +186,7 @@ def read(words: str) -> tuple[Includes, Times]:
 
 
 def read_times(text: str) -> Times:
+    text = text.replace(" of the day", "")
     if re.match(r"at \d\d:", text):
         return {(int(hour), int(minute)) for hour, minute in re.findall(r"(\d\d):(\d\d)", text)}
     if found := re.fullmatch(r"every (?:hour|(\d+) hours)(?: at (\d+) minutes? past)?", text):
