@@ -29,12 +29,15 @@ REDIS_SETTINGS: Mapping[str, Any] = {
     "worker_disable_prefetch": True,
 }
 
-# Give up connecting quickly: what could not be published is published again later.
 RABBITMQ_SETTINGS: Mapping[str, Any] = {
     # RabbitMQ closes the channel of a worker whose jobs take longer than its `consumer_timeout`.
     "broker_channel_error_retry": True,
 }
 
+ROUTER = "jobledger.runs.publishing.job_routes.route_for_task"
+"""Knows the queues that jobs declare. A string, since it needs the apps."""
+
+# Give up connecting quickly: what could not be published is published again later.
 _CONNECTING: Mapping[str, Any] = {
     "max_retries": 1,
     "interval_start": 0,
@@ -44,6 +47,8 @@ _CONNECTING: Mapping[str, Any] = {
 # A Redis that hangs must not hang publishers. `retry_on_timeout` could repeat a push that has arrived.
 _REDIS_OPTIONS: Mapping[str, Any] = {
     **_CONNECTING,
+    # One list for each priority from 0 to 9. By default, there are four, and 1 is the same as 2.
+    "priority_steps": list(range(10)),
     # Look for messages past the visibility timeout at every opportunity (every ten seconds), not every tenth.
     "unacked_restore_throttle": 1,
     # A worker that is killed while doing so must not block the others for long.
@@ -118,6 +123,14 @@ def _complete(*, sender: Celery, source: Any, **kwargs: object) -> None:
     _verify_certificates(source, "broker_url", "broker_use_ssl")
     _verify_host(source)
     _verify_certificates(source, "result_backend", "redis_backend_use_ssl")
+    _add_router(source)
+
+
+def _add_router(source: Any) -> None:
+    """Before the project's own routes, so that a job goes where it declares."""
+    own = source["task_routes"] or ()
+    routers = list(own) if isinstance(own, list | tuple) else [own]
+    source["task_routes"] = [ROUTER, *(each for each in routers if each != ROUTER)]
 
 
 def settings_for(broker_url: object) -> Mapping[str, Any]:

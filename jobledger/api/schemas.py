@@ -138,6 +138,7 @@ class RunDetails(Run):
     worker: str | None
     parent: UUID | None
     coalesced: int
+    routing: dict[str, Any]
     time_limit_seconds: float | None
     time_limit_grace_seconds: float | None
     time_limit_set_by: str | None

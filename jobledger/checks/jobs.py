@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
+from celery import current_app
 from django.core import checks
 from django.core.checks import CheckMessage
 
@@ -21,6 +22,7 @@ from jobledger.jobs.declaration import (
     Schedule,
 )
 from jobledger.retention.limits import is_valid_keep_for, is_valid_keep_runs
+from jobledger.runs.publishing import job_routes
 from jobledger.schedules import declared
 
 _ZERO = timedelta(0)
@@ -130,6 +132,8 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "pause_after_failures": (_is_failure_limit, f"an integer from 1 to {MAX_FAILURES}, or None"),
     "failure_pause": (_is_limit, "a positive timedelta, such as timedelta(hours=1), or None"),
     "runs_while_paused": (_is_flag, "True or False"),
+    "queue": declared.RULES["queue"],
+    "priority": declared.RULES["priority"],
     "keep_for": (is_valid_keep_for, "a timedelta of at least a day, such as timedelta(days=90), or None"),
     "keep_runs": (is_valid_keep_runs, "an integer of at least 1, or None"),
     "after": (_are_names, 'a tuple of names of schedules, such as ("cleanup_tokens",)'),
@@ -203,6 +207,19 @@ def _declared_values() -> Iterator[CheckMessage]:
             yield checks.Warning(
                 f"The job {job.name} has an invalid declaration: {message}.", id="jobledger.W008"
             )
+        if queue := _missing_queue(job):
+            yield checks.Warning(
+                f"The job {job.name} declares the queue {queue!r}, which does not exist: its runs fail.",
+                hint="Correct the name, or add it to CELERY_TASK_QUEUES, which is all that there is while "
+                "CELERY_TASK_CREATE_MISSING_QUEUES is off.",
+                id="jobledger.W008",
+            )
+
+
+def _missing_queue(job: registry.Job) -> str:
+    """The queue that the job declares, if Celery may not create it, and its settings do not name it."""
+    queue = job_routes.completed(job.name, {}).get("queue", "")
+    return "" if queue in current_app.amqp.queues or current_app.conf.task_create_missing_queues else queue
 
 
 def _declared_schedules() -> Iterator[CheckMessage]:

@@ -25,7 +25,7 @@ from jobledger.health.problem import listed
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.options import OptionsError, validate_options
 from jobledger.models import Calendar
-from jobledger.runs.publishing import delivery
+from jobledger.runs.publishing import delivery, job_routes
 from jobledger.schedules import declared, slot_runs, stored_schedules
 from jobledger.schedules.chains import links
 from jobledger.schedules.chains.cycles import path_of
@@ -34,7 +34,7 @@ from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import next_slot
 from jobledger.schedules.rules.surprises import all_surprises
 
-_TARGET_FIELDS = ("task", "args", "kwargs", *delivery.ROUTING)
+_TARGET_FIELDS = ("task", "args", "kwargs", *job_routes.ROUTING)
 
 
 def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:

@@ -6,7 +6,6 @@ from celery import current_app
 from django.utils import timezone
 
 from jobledger import clock
-from jobledger.brokers import uses_redis
 from jobledger.django_tasks import results
 from jobledger.django_tasks.framework import (
     DEFAULT_QUEUE,
@@ -23,9 +22,7 @@ from jobledger.jobs.options import OptionsError, check_bounds
 from jobledger.models import Trigger
 from jobledger.runs import dispatch
 from jobledger.runs.publishing import delivery
-
-HIGHEST = 9
-"""Of a message's priorities."""
+from jobledger.runs.publishing.job_routes import completed, message_priority
 
 
 def enqueue(
@@ -46,7 +43,7 @@ def enqueue(
             job=job.name,
             options=options,
             trigger=Trigger.TASK,
-            routing=_routing(task),
+            routing=_routing(task, job, job.function),
             start_after=run_after if run_after and run_after > clock.now() else None,
             enqueued_as={
                 "backend": backend.alias,
@@ -75,16 +72,16 @@ def _options(
     return by_position, stored
 
 
-def _routing(task: AnyTask) -> dict[str, Any]:
-    """The queue of Celery with the task's name, and the message's priority."""
-    queue = {} if task.queue_name == DEFAULT_QUEUE else {"queue": task.queue_name}
+def _routing(task: AnyTask, job: registry.Job, function: TaskFunction) -> dict[str, Any]:
+    """The job's own queue and priority, except where ``using`` says otherwise."""
+    routing: dict[str, Any] = {}
+    if task.queue_name != function.task.queue_name:
+        is_default = task.queue_name == DEFAULT_QUEUE
+        routing["queue"] = current_app.conf.task_default_queue if is_default else task.queue_name
+    if task.priority != function.task.priority:
+        routing["priority"] = message_priority(task.priority)
+    routing = completed(job.name, routing)
     try:
-        return delivery.validated_routing({**queue, "priority": message_priority(task.priority)})
+        return delivery.validated_routing(routing)
     except delivery.DeliveryError as error:
-        raise InvalidTask(f"Queue {task.queue_name!r} cannot be used: {error}") from error
-
-
-def message_priority(priority: int) -> int:
-    """A task's priority, from -100 to 100, as that of a message. With Redis, 0 is the highest."""
-    level = (priority + 100) * HIGHEST // 200
-    return HIGHEST - level if uses_redis(current_app.conf.broker_url) else level
+        raise InvalidTask(f"Queue {routing['queue']!r} cannot be used: {error}") from error

@@ -176,9 +176,9 @@ class Schedule:
     description: str | None = None
     """Default: the job's help."""
     queue: str = ""
-    """Empty: the default queue."""
+    """Empty: the job's."""
     priority: int | None = None
-    """0 to 255. With Redis, 0 is the highest; with RabbitMQ, the lowest."""
+    """0 to 255. With Redis, 0 is the highest; with RabbitMQ, the lowest. None: the job's."""
     misfire: Misfire = Misfire.ONCE
     catch_up_limit: int = 100
     """With ``Misfire.ALL``, the maximum number of missed runs to start."""
@@ -225,6 +225,13 @@ class JobDeclaration:
     """Whether to restart a run whose process died. Set this only if it is safe for the job to run twice."""
     secret_options: ClassVar[Sequence[str]] = ()
     """Options, by ``dest``, to mask in addition to those whose names suggest a secret (``--api-key``)."""
+    queue: ClassVar[str] = ""
+    """The queue of its runs, unless their schedule names another. Empty: as Celery routes its task."""
+    priority: ClassVar[int | None] = None
+    """The priority of its runs in their queue, unless their schedule has another: 0 to 255.
+
+    With Redis, 0 is the highest, also for None, and 9 or more the lowest; with RabbitMQ, 0 is the lowest.
+    """
     worker_options: ClassVar[Sequence[str]] = ()
     """Options, by ``dest``, of whose values forms and checks validate only the shape, such as files."""
     alerts: ClassVar[Alerts | None] = None

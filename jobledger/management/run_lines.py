@@ -21,6 +21,7 @@ from jobledger.management import printing
 from jobledger.models import FAILURES, PROBLEMS, Run, RunAttempt, RunOutput, Status, Stream
 from jobledger.runs import leftovers, limits, reasons
 from jobledger.runs.execution import progress
+from jobledger.runs.publishing import delivery
 
 COLOURS = {
     Status.SUCCEEDED: "green",
@@ -105,6 +106,7 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "schedule": run.schedule_name,
         "scheduled_for": _time(run.scheduled_for),
         "parent": str(run.parent_id or ""),
+        "queue": delivery.shown(run),
         "attempt": str(run.attempt),
         "time_limit": limits.described(run),
         "queued_at": _time(run.queued_at),

@@ -59,6 +59,7 @@ NEXT_RUN = _metric(
 RUNNING = _metric("running_runs", "Runs that are being executed.", JOB)
 QUEUED = _metric("queued_runs", "Runs that wait for a worker.", "queue")
 QUEUE_AGE = _metric("queue_oldest_age_seconds", "How long the oldest of these has waited.", "queue")
+QUEUE_RUNNING = _metric("queue_running_runs", "Runs of the queue that workers are executing.", "queue")
 SCHEDULES = _metric("schedules", "Enabled schedules.")
 BROKEN = _metric("broken_schedules", "Enabled schedules that start nothing, because they are invalid.")
 OVERDUE = _metric("overdue_schedules", "Schedules that beat should have started more than 20 seconds ago.")
@@ -73,7 +74,8 @@ BUSY = _metric("worker_busy_processes", "How many of these are executing somethi
 BUILD = _metric("build_info", "Always 1.", "version")
 
 METRICS = (
-    *(RUNS, DURATION, START_DELAY, LAST_SUCCESS, NEXT_RUN, RUNNING, QUEUED, QUEUE_AGE),
+    *(RUNS, DURATION, START_DELAY, LAST_SUCCESS, NEXT_RUN, RUNNING),
+    *(QUEUED, QUEUE_AGE, QUEUE_RUNNING),
     *(SCHEDULES, BROKEN, OVERDUE, OVERDUE_AGE, PAUSED_SCHEDULES, PAUSED),
     *(BEATS, BEAT_AGE, WORKERS, CAPACITY, BUSY, BUILD),
 )

@@ -1,6 +1,6 @@
 """The state of the service now, by a fixed number of queries, none of which reads the whole ledger."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from jobledger.metrics import families
 from jobledger.metrics.families import Metric
 from jobledger.metrics.names import Names
 from jobledger.models import NextSlot, Pause, ProcessKind, Run, ServiceProcess, Status
-from jobledger.models.run import WAITING_SINCE, WAITS_FOR_RUN
+from jobledger.models.run import IN_WORKER, WAITING_SINCE, WAITS_FOR_RUN
 from jobledger.runs.worker import presence, queues
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules import pausing
@@ -90,26 +90,49 @@ def _running(names: Names) -> Iterable[Sample]:
         yield Sample(metric=families.RUNNING, value=count, labels=(job,))
 
 
+@dataclass(kw_only=True)
+class _Load:
+    """What is in a queue, and what workers have taken from it."""
+
+    waiting: int = 0
+    age: float = 0.0
+    running: int = 0
+
+    def add(self, other: "_Load") -> None:
+        self.waiting += other.waiting
+        self.age = max(self.age, other.age)
+        self.running += other.running
+
+
 def _queues(now: datetime) -> Iterable[Sample]:
     """Of the queues in use, and of those that workers read; others may be in use elsewhere."""
+    loads = _loads(now)
+    workers = presence.present(ProcessKind.WORKER, now).values_list("queues", flat=True)
+    read_by_workers = {queue for queues_of_one in workers for queue in queues_of_one}
+    names, found = Names(read_by_workers), defaultdict[str, _Load](_Load)
+    for queue in sorted({*loads, *read_by_workers}):
+        found[names.of(queue)].add(loads.get(queue, _Load()))
+    for name, load in found.items():
+        yield Sample(metric=families.QUEUED, value=load.waiting, labels=(name,))
+        yield Sample(metric=families.QUEUE_AGE, value=load.age, labels=(name,))
+        yield Sample(metric=families.QUEUE_RUNNING, value=load.running, labels=(name,))
+
+
+def _loads(now: datetime) -> Mapping[str, _Load]:
+    """By queue."""
     waiting = Run.objects.startable(now).exclude(WAITS_FOR_RUN).order_by()
     # A run of a frequent schedule has always been queued lately: it has superseded those before it.
     since = Min(Greatest(WAITING_SINCE, Coalesce("start_after", WAITING_SINCE)))
-    counts, oldest = Counter[str](), dict[str, datetime]()
+    # Not those on the command line, nor those that a job has called in its own process.
+    running = Run.objects.filter(IN_WORKER, status=Status.RUNNING).order_by()
+    found = defaultdict[str, _Load](_Load)
     for job, routing, count, begin in waiting.values_list("job", "routing").annotate(n=Count("pk"), at=since):
         if queue := _queue_of(job, routing):
-            counts[queue] += count
-            oldest[queue] = min(oldest.get(queue, begin), begin)
-    workers = presence.present(ProcessKind.WORKER, now).values_list("queues", flat=True)
-    read_by_workers = {queue for queues_of_one in workers for queue in queues_of_one}
-    names, found = Names(read_by_workers), dict[str, tuple[int, float]]()
-    for queue in sorted({*counts, *read_by_workers}):
-        count, age = found.get(name := names.of(queue), (0, 0.0))
-        waited = (now - oldest.get(queue, now)).total_seconds()
-        found[name] = (count + counts[queue], max(age, waited))
-    for name, (count, age) in found.items():
-        yield Sample(metric=families.QUEUED, value=count, labels=(name,))
-        yield Sample(metric=families.QUEUE_AGE, value=age, labels=(name,))
+            found[queue].add(_Load(waiting=count, age=(now - begin).total_seconds()))
+    for job, routing, count in running.values_list("job", "routing").annotate(n=Count("pk")):
+        if queue := _queue_of(job, routing):
+            found[queue].add(_Load(running=count))
+    return found
 
 
 def _queue_of(job: str, routing: Mapping[str, Any]) -> str | None:

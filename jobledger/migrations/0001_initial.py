@@ -927,7 +927,7 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=dict,
-                        help_text="The queue, exchange, routing key and priority that its schedule set.",
+                        help_text="The queue, exchange, routing key and priority that its schedule or its job set.",
                     ),
                 ),
                 (

@@ -85,6 +85,9 @@ WAITING_SINCE = Coalesce("waiting_since", "queued_at")
 WAITS_FOR_RUN = ~models.Q(concurrency_key="") & models.Q(reason=Reason.OVERLAP)
 """A queued run waits for the end of another one; after that, it waits for a worker."""
 
+IN_WORKER = models.Q(worker__contains="@")
+"""A worker's process executes the run: those of the command line have names without ``@``."""
+
 MIN_ID_PREFIX_LENGTH = 4
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
 
@@ -201,7 +204,7 @@ class Run(ResourceUse):
     routing = models.JSONField(
         default=dict,
         blank=True,
-        help_text="The queue, exchange, routing key and priority that its schedule set.",
+        help_text="The queue, exchange, routing key and priority that its schedule or its job set.",
     )
     enqueued_as = models.JSONField(
         default=dict,

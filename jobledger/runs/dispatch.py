@@ -30,7 +30,7 @@ from jobledger.models import Run, Status, Trigger, Why
 from jobledger.runs import ordinary_tasks, overlap
 from jobledger.runs.ledger_connection import ledger_connection, savepoint
 from jobledger.runs.overlap import FREE, Guard, OverlapError
-from jobledger.runs.publishing import publisher
+from jobledger.runs.publishing import job_routes, publisher
 from jobledger.tracing import context
 
 # Maps a task id that is not a UUID to the same run id at every delivery (RFC 9562, version 5).
@@ -61,6 +61,7 @@ class RunRequest:
     scheduled_for: datetime | None = None
     start_before: datetime | None = None
     routing: dict[str, Any] = field(default_factory=dict)
+    """Its own; what it leaves open, its job may declare."""
     time_limit: timedelta | None = None
     """Its schedule's own; None: the job's."""
     time_limit_grace: timedelta | None = None
@@ -75,6 +76,10 @@ class RunRequest:
         """The fields of a ``Run``, with texts truncated to fit and made storable in any database."""
         texts = {name: readable(getattr(self, name))[:limit] for name, limit in _max_lengths().items()}
         return {**vars(self), **texts, "options": storable(self.options), "args": storable(self.args)}
+
+    def as_row_for_worker(self) -> dict[str, Any]:
+        """The same for a run that a worker executes: it has a queue."""
+        return {**self.as_row(), "routing": job_routes.completed(self.job, self.routing)}
 
 
 @cache
@@ -101,7 +106,7 @@ def enqueue(request: RunRequest, *, once: Once | None = None) -> Run:
     """
     now = clock.now()
     publish_after = request.start_after or now + publisher.RECORDER_GRACE_PERIOD
-    row = {**request.as_row(), "queued_at": now, "publish_after": publish_after}
+    row = {**request.as_row_for_worker(), "queued_at": now, "publish_after": publish_after}
     run = Run.objects.create(**row) if once is None else _create_once(once, row)
     if request.start_after is None:
         transaction.on_commit(partial(publisher.try_to_publish, [run]))
@@ -221,7 +226,7 @@ def receive(task_id: str, request: Callable[[], RunRequest]) -> Run:
     pk = run_id_of(task_id)
     if (run := Run.objects.filter(pk=pk).first()) is not None:
         return run
-    row = {**request().as_row(), "queued_at": clock.in_statement()}
+    row = {**request().as_row_for_worker(), "queued_at": clock.in_statement()}
     try:
         with savepoint():
             run = Run.objects.create(pk=pk, **row)

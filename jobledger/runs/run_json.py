@@ -46,6 +46,7 @@ def in_detail(run: Run) -> dict[str, Any]:
         "worker": run.worker or None,
         "parent": str(run.parent_id) if run.parent_id else None,
         "coalesced": run.coalesced,
+        "routing": run.routing,
         **_limits(run),
         "left_behind": run.left_behind,
         "return_value": secrets.masked_args([run.return_value])[0],

@@ -18,7 +18,7 @@ from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.jobs.options import OptionsError, check_bounds
 from jobledger.models import Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import limits, ordinary_tasks
-from jobledger.runs.publishing import delivery
+from jobledger.runs.publishing import delivery, job_routes
 from jobledger.runs.publishing.publisher import RECORDER_GRACE_PERIOD
 from jobledger.schedules.planning.backlog import start_before
 from jobledger.schedules.planning.planning import jitter_delay
@@ -85,7 +85,7 @@ def run_of(schedule: PeriodicTask, target: Target, planned: PlannedSlot, *, now:
         schedule_name=schedule.name,
         scheduled_for=planned.scheduled_for,
         moved_to=planned.moved_to,
-        routing=delivery.routing_of(schedule),
+        routing=job_routes.completed(target.job, delivery.routing_of(schedule)),
         status=status,
         queued_at=now,
         publish_after=now + RECORDER_GRACE_PERIOD if is_queued else None,

@@ -143,12 +143,12 @@ class Service:
         with redis.Redis(unix_socket_path=str(self.socket)) as client:
             client.delete(QUEUE)
 
-    def start_worker(self, name: str = "worker", **variables: str) -> None:
+    def start_worker(self, name: str = "worker", *more_flags: str, **variables: str) -> None:
         """Start a worker and wait until it is ready."""
         flags = ("--loglevel", "INFO", "--without-gossip", "--without-mingle", "--hostname", f"{name}@here")
         log = self.folder / f"{name}.log"
         before = self.log(name).count("ready.") if log.exists() else 0
-        self.start(name, *self.celery_command, "worker", *flags, **variables)
+        self.start(name, *self.celery_command, "worker", *flags, *more_flags, **variables)
         wait_until(lambda: self.log(name).count("ready.") > before, what=f"{name} is ready")
 
     def start_beat(self, name: str = "beat", *more_flags: str, **variables: str) -> None:

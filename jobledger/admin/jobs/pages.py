@@ -30,6 +30,7 @@ from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.parser import options_of
 from jobledger.jobs.registry import Job
 from jobledger.models import FAILURES, Run
+from jobledger.runs.publishing import job_routes
 
 USAGE_WIDTH = 88
 MAX_SCHEDULES = 50
@@ -111,6 +112,7 @@ def execution_policy(job: Job) -> dict[str, str]:
         "Time limit": _time_limit(declared),
         "Memory limit": _memory_limit(declared),
         "Process": _process(declared),
+        "Queue": _queue(job),
         "Retries": _retries(declared),
         "If its process dies": _when_lost(declared),
         "While the whole service is paused": _while_paused(declared),
@@ -173,6 +175,14 @@ def _process(declared: type[JobDeclaration]) -> str:
     return (
         "Each run has a process of its own." if declared.isolate else "Runs share their worker's processes."
     )
+
+
+def _queue(job: Job) -> str:
+    own = job_routes.declared_by(job)
+    priority = f" Priority: {own['priority']}." if "priority" in own else ""
+    if "queue" in own:
+        return f"Runs go to the queue {own['queue']}, unless their schedule names another.{priority}"
+    return f"Runs go where Celery routes them, unless their schedule names a queue.{priority}"
 
 
 def _retries(declared: type[JobDeclaration]) -> str:

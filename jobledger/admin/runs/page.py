@@ -34,6 +34,7 @@ from jobledger.models import Alert, Backfill, Run, RunAttempt, Status
 from jobledger.runs import leftovers, limits, overlap, reasons
 from jobledger.runs.execution import progress
 from jobledger.runs.phrases import Part
+from jobledger.runs.publishing import delivery
 from jobledger.schedules.backfills import backfilling
 from jobledger.schedules.chains import related_runs
 
@@ -157,6 +158,11 @@ class RunPage:
     @property
     def started_by(self) -> str:
         return reasons.started_by(self.run.trigger, self.run.username, self.run.schedule_name)
+
+    @property
+    def queue(self) -> str:
+        """Where its messages go, with their priority; empty if Celery's own routes decide."""
+        return delivery.shown(self.run)
 
     @property
     def time_limit(self) -> str:

@@ -22,12 +22,13 @@ from kombu.exceptions import ChannelError
 from jobledger.escapes import escaped, line_logger
 from jobledger.jobs import json_text
 from jobledger.jobs.options import OptionsError, check_bounds
+from jobledger.models import Run
+from jobledger.runs.publishing.job_routes import ROUTING
 
 logger = line_logger(__name__)
 
-ROUTING: Final = ("queue", "exchange", "routing_key")
 KEPT_ROUTING: Final = (*ROUTING, "priority")
-"""The fields of a schedule that are kept in ``Run.routing``."""
+"""The fields of a schedule that are kept in ``Run.routing``; what they leave open, its job may declare."""
 SCHEDULE_HEADER = "periodic_task_name"
 """Names the schedule; Celery's tools know it from django-celery-beat."""
 RUN_HEADER = "jobledger_run"
@@ -86,6 +87,12 @@ def routing_of(schedule: PeriodicTask | None) -> dict[str, Any]:
     return {
         name: value for name in KEPT_ROUTING if (value := getattr(schedule, name, None)) not in (None, "")
     }
+
+
+def shown(run: Run) -> str:
+    """The queue and the priority that a run keeps, for operators; empty if Celery's own routes decide."""
+    names = {"queue": "", "exchange": "exchange ", "routing_key": "routing key ", "priority": "priority "}
+    return ", ".join(f"{prefix}{run.routing[name]}" for name, prefix in names.items() if name in run.routing)
 
 
 def validated_routing(routing: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from jobledger.checks.schedules import Fault, TargetValidator
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import Dialect, NextSlot, ProcessKind, SchedulePolicy
-from jobledger.runs.publishing import delivery
+from jobledger.runs.publishing import delivery, job_routes
 from jobledger.runs.worker.presence import present
 from jobledger.runs.worker.queues import queue_of
 from jobledger.schedules import stored_schedules, words
@@ -126,7 +126,7 @@ class _Reviewer:
         if not hasattr(schedule, "policy"):
             schedule.policy = policy_of_found(schedule, self._now)
         values = (schedule.task, schedule.args, schedule.kwargs)
-        fault = self._targets.fault_of(*values, *(getattr(schedule, field) for field in delivery.ROUTING))
+        fault = self._targets.fault_of(*values, *(getattr(schedule, field) for field in job_routes.ROUTING))
         before = self._before(schedule)
         if fault and fault.is_broken:
             return _reviewed(schedule, [_of_broken(schedule, fault)], before)

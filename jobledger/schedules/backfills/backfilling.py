@@ -43,7 +43,7 @@ from jobledger.models import (
     Why,
 )
 from jobledger.runs import limits, overlap
-from jobledger.runs.publishing import delivery, wake_up
+from jobledger.runs.publishing import delivery, job_routes, wake_up
 from jobledger.runs.publishing.publisher import RECORDER_GRACE_PERIOD
 from jobledger.schedules import pausing
 from jobledger.schedules.backfills import past_slots
@@ -267,7 +267,7 @@ def _run_of(
         schedule=schedule,
         schedule_name=schedule.name,
         scheduled_for=slot.scheduled_for,
-        routing=delivery.routing_of(schedule),
+        routing=job_routes.completed(target.job, delivery.routing_of(schedule)),
         queued_at=now,
         publish_after=now + RECORDER_GRACE_PERIOD,
         **limits.of_policy(SchedulePolicy.of(schedule)),

@@ -11,11 +11,13 @@ from django.utils.module_loading import import_string
 from jobledger.celery import (
     RABBITMQ_SETTINGS,
     REDIS_SETTINGS,
+    ROUTER,
     SETTINGS,
     configure,
     is_configured,
     settings_for,
 )
+from jobledger.runs.publishing.job_routes import HIGHEST
 
 Arrangement = Callable[[Celery, Any], None]
 
@@ -162,8 +164,29 @@ def test_another_broker_gets_no_options_of_redis() -> None:
 
 def test_the_projects_other_tasks_keep_celerys_semantics() -> None:
     conf, plain = configured(CELERY_BROKER_URL="amqp://a"), Celery("plain", set_as_current=False).conf
-    tasks = [name for name in plain if name.startswith(("task_", "result_"))]
+    tasks = [name for name in plain if name.startswith(("task_", "result_")) and name != "task_routes"]
     assert {name: conf[name] for name in tasks} == {name: plain[name] for name in tasks}
+
+
+@pytest.mark.parametrize(
+    ("own", "others"),
+    [
+        (None, []),
+        ({"mine.*": "slow"}, [{"mine.*": "slow"}]),
+        ("mine.router", ["mine.router"]),
+        ([{"mine.*": "slow"}, "mine.router"], [{"mine.*": "slow"}, "mine.router"]),
+    ],
+    ids=["none", "a mapping", "a router", "several"],
+)
+def test_what_jobs_declare_takes_precedence_over_the_projects_routes(
+    arrangement: Arrangement, own: Any, others: list[Any]
+) -> None:
+    assert configured(arrangement, CELERY_TASK_ROUTES=own).task_routes == [ROUTER, *others]
+
+
+def test_redis_has_a_list_for_each_priority_that_a_job_can_have() -> None:
+    options = configured(CELERY_BROKER_URL="redis://a").broker_transport_options
+    assert options["priority_steps"] == list(range(HIGHEST + 1))
 
 
 @pytest.mark.parametrize("name", ["beat_scheduler", "worker_consumer"])

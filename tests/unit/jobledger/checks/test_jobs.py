@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 import pytest
+from celery import current_app
 from django.core.checks import CheckMessage
 from django.core.management import get_commands
 from django.core.management.base import BaseCommand, CommandParser
@@ -47,6 +48,13 @@ def test_every_attribute_is_checked() -> None:
         ("retry_on", ("OSError",)),
         ("restart_when_lost", "yes"),
         ("secret_options", "pin"),
+        ("queue", None),
+        ("queue", "two words"),
+        ("queue", "_kombu.binding.celery"),
+        ("queue", "q" * 201),
+        ("priority", "high"),
+        ("priority", 256),
+        ("priority", True),
         ("alerts", AlertKind.FAILED),
         ("alerts", Alerts(kinds=AlertKind.FAILED)),  # type: ignore[arg-type]
         ("alerts", Alerts(kinds=None)),  # type: ignore[arg-type]
@@ -70,6 +78,8 @@ def test_an_invalid_value_is_reported(name: str, value: Any) -> None:
         ("concurrency", "queue"),
         ("time_limit", timedelta(minutes=5)),
         ("max_retries", 3),
+        ("queue", "reports"),
+        ("priority", 0),
         ("retry_on", (OSError, ValueError)),
         ("alerts", Alerts(kinds=(), frequency=Frequency.DAILY, destinations=["pager"])),
         ("schedules", (Schedule("0 3 * * *"),)),
@@ -212,6 +222,23 @@ def test_an_invalid_declaration_is_reported(settings: Settings) -> None:
     (message,) = check_jobs()
     assert message.id == "jobledger.W008"
     assert "The job clearsessions has an invalid declaration: time_limit is 5" in message.msg
+
+
+def test_a_queue_that_celery_may_not_create_is_reported(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    override(settings, EXPOSED_COMMANDS={"clearsessions": {"queue": "nowhere"}})
+    assert check_jobs() == []
+    monkeypatch.setitem(current_app.conf, "task_create_missing_queues", False)
+    found = [each for each in check_jobs() if "clearsessions" in each.msg]
+    assert [(each.id, each.msg) for each in found] == [
+        (
+            "jobledger.W008",
+            "The job clearsessions declares the queue 'nowhere', which does not exist: its runs fail.",
+        )
+    ]
+    override(settings, EXPOSED_COMMANDS={"clearsessions": {"queue": "celery"}})
+    assert not any("clearsessions" in each.msg for each in check_jobs())
 
 
 @pytest.mark.parametrize("limit", [512, "512", "much", "0 MB", True])

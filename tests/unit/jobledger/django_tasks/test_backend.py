@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from celery import current_app
 from django.db import transaction
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from jobledger.django_tasks.enqueueing import message_priority
 from jobledger.django_tasks.framework import InvalidTask, TaskResultDoesNotExist, TaskResultStatus, signals
 from jobledger.jobs import registry
 from jobledger.jobs.functions import framework
@@ -324,16 +322,6 @@ def test_the_queue_and_the_priority_are_those_of_the_message(
     mail, other = broker.messages
     assert (mail.properties["routing_key"], mail.properties["priority"]) == ("mail", 3)
     assert (other.properties["routing_key"], other.properties["priority"]) == ("celery", 5)
-
-
-@pytest.mark.parametrize(
-    ("url", "priorities"), [("redis://", [9, 5, 0]), ("amqp://", [0, 4, 9])], ids=["Redis", "RabbitMQ"]
-)
-def test_a_higher_priority_comes_first(
-    monkeypatch: pytest.MonkeyPatch, url: str, priorities: list[int]
-) -> None:
-    monkeypatch.setattr(current_app.conf, "broker_url", url)
-    assert [message_priority(each) for each in (-100, 0, 100)] == priorities
 
 
 @pytest.mark.parametrize("queue_name", ["unknown", "_kombu.x"])

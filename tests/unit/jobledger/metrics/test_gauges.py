@@ -11,7 +11,8 @@ from jobledger.jobs import registry
 from jobledger.metrics import gauges, names, totals
 from jobledger.metrics.families import METRICS, Kind
 from jobledger.models import NextSlot, Pause, ProcessKind, Reason, Run, ServiceProcess, Status, Trigger
-from jobledger.runs import overlap
+from jobledger.runs import dispatch, overlap
+from jobledger.runs.dispatch import RunRequest
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
@@ -59,6 +60,10 @@ def pause(of: PeriodicTask | None, **given: Any) -> None:
 def process(kind: ProcessKind, seconds_ago: float = 5, **given: Any) -> None:
     seen_at = NOON - seconds_ago * SECOND
     ServiceProcess.objects.create(kind=kind, name=f"{kind} {seconds_ago}", seen_at=seen_at, **given)
+
+
+def running(job: str, worker: str = "celery@a:7", **given: Any) -> None:
+    Run.objects.create(job=job, trigger=Trigger.ADMIN, status=Status.RUNNING, worker=worker, **given)
 
 
 def test_a_new_service_has_zeros_and_no_age_of_what_has_never_happened() -> None:
@@ -124,6 +129,28 @@ def test_a_queue_has_the_runs_that_wait_for_a_worker_and_the_age_of_the_oldest()
     assert (found["queued_runs", "idle"], found["queue_oldest_age_seconds", "idle"]) == (0, 0)
 
 
+def test_what_waits_and_runs_is_in_the_queue_that_its_job_declares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.find("probe").declaration, "queue", "reports")
+    dispatch.enqueue(RunRequest(job="probe", trigger=Trigger.ADMIN))
+    Run.objects.update(queued_at=NOON - 4 * MINUTE)
+    queued(2)  # created by earlier code, which did not know the job's queue
+    running("probe", routing={"queue": "reports"})
+    found = values()
+    assert (found["queued_runs", "reports"], found["queue_oldest_age_seconds", "reports"]) == (2, 240)
+    assert found["queue_running_runs", "reports"] == 1
+    assert ("queued_runs", "celery") not in found
+
+
+def test_the_runs_of_a_queue_are_those_that_occupy_a_workers_process() -> None:
+    for worker in ("celery@a:7", "celery@b:9", "laptop:12", ""):
+        running("probe", worker=worker)
+    running("probe", routing={"exchange": "x"})
+    running("elsewhere.task")
+    found = values()
+    assert (found["queue_running_runs", "celery"], found["queued_runs", "celery"]) == (2, 0)
+    assert found["running_runs", "probe"] == 5
+
+
 def test_a_run_that_has_superseded_others_has_waited_as_long_as_they_did() -> None:
     """Otherwise, the queue of a schedule that is due every minute would never seem to wait."""
     queued(1, waiting_since=NOON - 30 * MINUTE)
@@ -183,6 +210,9 @@ def test_names_that_are_not_in_the_code_have_a_limit(monkeypatch: pytest.MonkeyP
         ("queued_runs", "(others)"): 3,
         ("queue_oldest_age_seconds", "(others)"): 14 * 60,
         **{("queued_runs", queue): 0 for queue in ("celery", "idle")},
+        **{
+            ("queue_running_runs", queue): 0 for queue in ("celery", "idle", "(others)", "queue-0", "queue-1")
+        },
         **{("queue_oldest_age_seconds", queue): 0 for queue in ("celery", "idle")},
     }
 

@@ -1,6 +1,7 @@
 """The contents of a run's page, in few queries."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.http import QueryDict
@@ -116,6 +117,24 @@ def test_the_time_limit_is_shown_with_who_has_set_it(admin_client: Client) -> No
     assert page_of(run).time_limit == limit
     page = admin_client.get(display.run_url(run.pk)).text
     assert f"<dt>Time limit</dt><dd>{limit}</dd>" in page
+
+
+@pytest.mark.parametrize(
+    ("routing", "shown"),
+    [
+        ({"queue": "reports", "priority": 3}, "reports, priority 3"),
+        ({"exchange": "x", "routing_key": "y"}, "exchange x, routing key y"),
+        ({"priority": 0}, "priority 0"),
+    ],
+)
+def test_the_queue_of_a_run_is_shown(admin_client: Client, routing: dict[str, Any], shown: str) -> None:
+    run = create_run(status=Status.QUEUED, routing=routing)
+    assert f"<dt>Queue</dt><dd>{shown}</dd>" in admin_client.get(display.run_url(run.pk)).text
+
+
+def test_a_run_whose_queue_is_left_to_celery_shows_none(admin_client: Client) -> None:
+    page = admin_client.get(display.run_url(create_run(status=Status.QUEUED).pk)).text
+    assert "<dt>Queue</dt>" not in page
 
 
 def test_the_previous_output_is_shown_until_the_next_attempt_starts() -> None:

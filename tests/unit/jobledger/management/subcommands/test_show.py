@@ -91,6 +91,12 @@ def test_show_says_which_time_limit_applies_and_who_has_set_it() -> None:
     }
 
 
+def test_show_says_where_a_run_is_queued() -> None:
+    run = create_run(status=Status.QUEUED, routing={"queue": "reports", "priority": 3})
+    assert "queue: reports, priority 3" in printed(str(run.pk)).splitlines()
+    assert json.loads(printed(str(run.pk), "--json"))["routing"] == {"queue": "reports", "priority": 3}
+
+
 def test_the_json_of_a_run_that_cron_has_started_has_no_time_limit() -> None:
     found = json.loads(printed(str(create_run(job="limited", trigger="cron").pk), "--json"))
     names = ("time_limit_seconds", "time_limit_grace_seconds", "time_limit_set_by")

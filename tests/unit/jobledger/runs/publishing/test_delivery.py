@@ -11,6 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from jobledger.runs.publishing import delivery
+from jobledger.runs.publishing.job_routes import ROUTING
 from tests.unit.broker import Broker
 
 
@@ -56,7 +57,7 @@ def test_headers_larger_than_options_may_be_are_not_sent(caplog: pytest.LogCaptu
     )
 
 
-@pytest.mark.parametrize("field", delivery.ROUTING)
+@pytest.mark.parametrize("field", ROUTING)
 @pytest.mark.parametrize(
     "name",
     [

@@ -1,0 +1,58 @@
+"""Jobs that declare their queue and priority, with real workers and a real broker."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+
+from tests.integration.ledger import enqueue, run_rows, wait_for_end
+from tests.integration.service import Service, service
+from tests.waiting import wait_until
+
+DELAY = """
+from celery import current_app
+import jobledger.tasks
+print(current_app.tasks["probes.reporting"].delay(seconds=0.1).id)
+"""
+ENQUEUE = """
+from jobledger.models import Trigger
+from jobledger.runs.dispatch import RunRequest, enqueue
+for priority in {priorities}:
+    routing = {{}} if priority is None else {{"priority": priority}}
+    request = RunRequest(job="allowing", options={{"seconds": 0}}, trigger=Trigger.ADMIN, routing=routing)
+    print(enqueue(request).pk)
+"""
+
+
+@pytest.fixture
+def running() -> Iterator[Service]:
+    """A service without a worker, each of which executes one run at a time."""
+    with service(WORKER_CONCURRENCY="1") as started:
+        yield started
+
+
+def test_a_job_is_executed_by_a_worker_of_its_queue_however_it_is_started(running: Service) -> None:
+    running.start_worker("usual")
+    running.start_worker("other", "--queues", "reports")
+    arguments = ("--kwargs", '{"seconds": 0.1}')
+    started = [
+        *enqueue(running, "reporting", seconds=0.1),
+        UUID(running.celery("call", "probes.reporting", *arguments).stdout.strip()),
+        UUID(running.manage("jobledger", "call", "reporting", "--seconds", "0.1").stdout.strip()),
+        UUID(running.shell(DELAY).strip()),
+    ]
+    (usual,) = enqueue(running, "allowing", seconds=0.1)
+    rows = [wait_for_end(running, pk) for pk in started]
+    assert [(row.status, row.worker.partition("@")[0]) for row in rows] == [("succeeded", "other")] * 4
+    assert wait_for_end(running, usual).worker.startswith("usual@")
+
+
+def test_a_worker_takes_what_has_the_highest_priority_first(running: Service) -> None:
+    priorities = [9, 1, None, 2, 5, 0, 8]
+    printed = running.shell(ENQUEUE.format(priorities=priorities)).split()
+    priority_of = dict(zip(map(UUID, printed), priorities, strict=True))
+    running.start_worker()
+    wait_until(lambda: all(row.is_over for row in run_rows(running)), what="all runs are over")
+    executed = sorted(run_rows(running), key=lambda row: str(row.started_at))
+    # Without a priority, a message has the highest.
+    assert [priority_of[row.pk] or 0 for row in executed] == [0, 0, 1, 2, 5, 8, 9]
