@@ -6,11 +6,13 @@ With a broker that is not supported, nothing holds that is promised, so it is an
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from celery.exceptions import QueueNotFound
 from django.core import checks
 from django.core.checks import CheckMessage
 
 from jobledger import brokers
 from jobledger.conf import settings as settings_of_service
+from jobledger.jobs import registry
 
 _EXAMPLES = "redis://localhost:6379/0 or amqp://user:password@localhost:5672/vhost"
 _RESULTS = (
@@ -25,6 +27,7 @@ def check(app: Any) -> Iterator[CheckMessage]:
     yield from _transport_options(app)
     if brokers.uses_rabbitmq(app.conf.broker_url):
         yield from _queues(app)
+        yield from _priorities(app)
 
 
 def named(app: Any, name: str) -> str:
@@ -98,6 +101,29 @@ def _queues(app: Any) -> Iterator[CheckMessage]:
                 '`queue_arguments={"x-queue-type": "quorum"}`.',
                 id="jobledger.W032",
             )
+
+
+def _priorities(app: Any) -> Iterator[CheckMessage]:
+    for job in registry.all_jobs().values():
+        if job.declaration.priority is not None and (queue := _without_priorities(app, job)):
+            yield checks.Warning(
+                f"The job {job.name} declares a priority, but its queue {queue!r} is a classic queue without "
+                "priorities: it has no effect.",
+                hint="Use quorum queues, which have two levels, or set "
+                f"{named(app, 'task_queue_max_priority')}, such as to 10.",
+                id="jobledger.W035",
+            )
+
+
+def _without_priorities(app: Any, job: registry.Job) -> str:
+    """The name of the job's queue, if all of its messages have the same rank there."""
+    try:
+        queue = app.amqp.router.route({}, job.task_name).get("queue")
+    except QueueNotFound:  # another check reports it
+        return ""
+    arguments = getattr(queue, "queue_arguments", None) or {}
+    has_levels = arguments.get("x-queue-type") == "quorum" or arguments.get("x-max-priority")
+    return "" if has_levels else str(getattr(queue, "name", ""))
 
 
 def _outlasts_lease(timeout: Any) -> bool:

@@ -1,13 +1,22 @@
 """What KEDA 2 and Kustomize accept, of what the manifests may use: Kubernetes' own schemas do not have it.
 
 From the custom resource definitions ``scaledobjects`` and ``triggerauthentications``, the parameters of the
-trigger ``postgresql``, and the fields of a Kustomization. ``!`` marks what is required.
+triggers ``postgresql`` and ``prometheus``, and the fields of a Kustomization. ``!`` marks what is required.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-Schema = type | list[Any] | dict[str, Any]
+
+@dataclass(frozen=True)
+class ByType:
+    """An object whose field ``type`` says which other fields it has."""
+
+    schemas: Mapping[str, dict[str, Any]]
+
+
+Schema = type | list[Any] | dict[str, Any] | ByType
 
 _POSTGRESQL = {
     "query!": str,
@@ -15,10 +24,16 @@ _POSTGRESQL = {
     **dict.fromkeys(("activationTargetQueryValue", "connectionFromEnv", "passwordFromEnv"), str),
     **dict.fromkeys(("host", "port", "userName", "dbName", "sslmode"), str),
 }
+_PROMETHEUS = {
+    "serverAddress!": str,
+    "query!": str,
+    "threshold!": str,
+    **dict.fromkeys(("activationThreshold", "ignoreNullValues", "namespace", "timeout"), str),
+    **dict.fromkeys(("authModes", "customHeaders", "queryParameters", "unsafeSsl"), str),
+}
 _TRIGGER = {
     "type!": str,
     "name": str,
-    "metadata!": _POSTGRESQL,
     "authenticationRef": {"name!": str, "kind": str},
     "metricType": str,
     "useCachedMetrics": bool,
@@ -38,7 +53,14 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                 # The behavior is Kubernetes' own.
                 "horizontalPodAutoscalerConfig": {"name": str, "behavior": dict},
             },
-            "triggers!": [_TRIGGER],
+            "triggers!": [
+                ByType(
+                    {
+                        "postgresql": {**_TRIGGER, "metadata!": _POSTGRESQL},
+                        "prometheus": {**_TRIGGER, "metadata!": _PROMETHEUS},
+                    }
+                )
+            ],
         }
     },
     "TriggerAuthentication": {
@@ -64,6 +86,10 @@ def _problems(value: Any, schema: Schema, where: str) -> Iterator[str]:
         case [each], list():
             for number, item in enumerate(value):
                 yield from _problems(item, each, f"{where}[{number}]")
+        case ByType(), {"type": str(name)} if name in schema.schemas:
+            yield from _problems(value, schema.schemas[name], where)
+        case ByType(), _:
+            yield f"{where} has none of the types {', '.join(schema.schemas)}"
         case dict(), dict():
             yield from _problems_of_fields(value, schema, where)
         case type(), _ if type(value) is schema:

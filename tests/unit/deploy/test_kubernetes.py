@@ -17,12 +17,19 @@ from django.urls import resolve
 from django.utils import timezone
 
 from jobledger import conf
-from jobledger.models import Run, Status, Trigger
+from jobledger.metrics import gauges, totals
+from jobledger.models import Reason, Run, Status, Trigger
 from tests.manual import ROOT
 from tests.unit.deploy.schemas import SCHEMAS, problems
 
 MANIFESTS = ROOT / "deploy" / "kubernetes"
 # The oldest that is still maintained by somebody, and the newest that is known.
+SCALING = {
+    "autoscaling.yaml": "worker.yaml",
+    "autoscaling-reports.yaml": "worker-reports.yaml",
+    "autoscaling-prometheus.yaml": "worker-reports.yaml",
+}
+"""What scales which Deployment."""
 VERSIONS = ["1.29", kubernetes_validate.latest_version()]
 
 Object = dict[str, Any]
@@ -33,23 +40,29 @@ def objects(file: str = "*.yaml") -> Iterator[Object]:
         yield from yaml.safe_load_all(path.read_text())
 
 
-def pods() -> Iterator[Object]:
-    for each in objects():
+def pods(file: str = "*.yaml") -> Iterator[Object]:
+    for each in objects(file):
         if each["kind"] in ("Deployment", "Job"):
             yield each["spec"]["template"]["spec"]
 
 
-def containers() -> Iterator[Object]:
-    for pod in pods():
+def containers(file: str = "*.yaml") -> Iterator[Object]:
+    for pod in pods(file):
         yield from [*pod.get("initContainers", []), *pod["containers"]]
 
 
-def the_scaled_object() -> Object:
-    return next(each for each in objects() if each["kind"] == "ScaledObject")
+def the_scaled_object(file: str = "autoscaling.yaml") -> Object:
+    (found,) = (each for each in objects(file) if each["kind"] == "ScaledObject")
+    return found
+
+
+def the_deployment(file: str) -> Object:
+    (found,) = (each for each in objects(file) if each["kind"] == "Deployment")
+    return found
 
 
 def the_container(name: str) -> Object:
-    return next(container for container in containers() if container["name"] == name)
+    return next(container for container in containers(f"{name}.yaml") if container["name"] == name)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -61,9 +74,10 @@ def test_kubernetes_knows_every_field(manifest: Object, version: str) -> None:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
+@pytest.mark.parametrize("file", SCALING)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_kubernetes_knows_how_keda_scales(version: str) -> None:
-    scaled = the_scaled_object()
+def test_kubernetes_knows_how_keda_scales(version: str, file: str) -> None:
+    scaled = the_scaled_object(file)
     kubernetes_validate.validate(
         {
             "apiVersion": "autoscaling/v2",
@@ -97,12 +111,20 @@ def test_keda_and_kustomize_know_every_field() -> None:
             lambda spec: spec["triggers"][0]["metadata"].update(targetQueryValue=4),
             "ScaledObject.spec.triggers[0].metadata.targetQueryValue is 4, not str",
         ),
+        (
+            lambda spec: spec["triggers"][0].update(type="redis"),
+            "ScaledObject.spec.triggers[0] has none of the types postgresql, prometheus",
+        ),
+        (
+            lambda spec: spec["triggers"][0].update(type="prometheus", metadata={"query": "up"}),
+            "ScaledObject.spec.triggers[0].metadata lacks serverAddress",
+        ),
     ],
 )
 def test_a_mistake_in_what_keda_reads_is_found(change: Callable[[Object], None], problem: str) -> None:
     scaled = the_scaled_object()
     change(scaled["spec"])
-    assert problems(scaled) == [problem]
+    assert problems(scaled)[:1] == [problem]
 
 
 def test_keda_connects_to_the_database_of_the_secret() -> None:
@@ -111,13 +133,14 @@ def test_keda_connects_to_the_database_of_the_secret() -> None:
     (reference,) = authentication["spec"]["secretTargetRef"]
     assert (reference["name"], reference["parameter"]) == (secret["metadata"]["name"], "connection")
     assert reference["key"] in secret["stringData"]
-    (trigger,) = the_scaled_object()["spec"]["triggers"]
-    assert trigger["authenticationRef"] == {"name": authentication["metadata"]["name"]}
+    for file in "autoscaling.yaml", "autoscaling-reports.yaml":
+        (trigger,) = the_scaled_object(file)["spec"]["triggers"]
+        assert trigger["authenticationRef"] == {"name": authentication["metadata"]["name"]}
 
 
 def test_everything_is_applied_except_what_is_an_example_or_needs_more() -> None:
     (kustomization,) = objects("kustomization.yaml")
-    apart = {"kustomization.yaml", "secrets.example.yaml", "autoscaling.yaml"}
+    apart = {"kustomization.yaml", "secrets.example.yaml", "worker-reports.yaml", *SCALING}
     assert set(kustomization["resources"]) == {path.name for path in MANIFESTS.glob("*")} - apart
     assert {container["image"] for container in containers()} == {kustomization["images"][0]["name"]}
 
@@ -166,10 +189,26 @@ def test_the_same_is_started_as_with_compose() -> None:
 
 def test_a_stopping_worker_has_a_minute_after_it_has_cancelled_its_runs() -> None:
     settings = next(each for each in objects() if each["kind"] == "ConfigMap")["data"]
-    (worker,) = (pod for pod in pods() if pod["containers"][0]["name"] == "worker")
+    workers = [pod for pod in pods() if pod["containers"][0]["name"] == "worker"]
     grace = float(settings["SHUTDOWN_GRACE_SECONDS"])
     assert grace == conf.Settings().SHUTDOWN_GRACE_SECONDS
-    assert worker["terminationGracePeriodSeconds"] == grace + 60
+    assert [each["terminationGracePeriodSeconds"] for each in workers] == [grace + 60] * 2
+
+
+def test_the_worker_of_a_queue_is_a_worker_with_its_own_name_that_reads_only_that() -> None:
+    usual, own = the_deployment("worker.yaml"), the_deployment("worker-reports.yaml")
+    command = own["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[-2:] == ["--queues", "reports"]
+    del command[-2:]
+    assert own == renamed(usual, to="reports")
+
+
+def renamed(deployment: Object, *, to: str) -> Object:
+    """The same with another name, and other labels for its pods."""
+    text = yaml.safe_dump(deployment).replace("component: worker", f"component: worker-{to}")
+    changed: Object = yaml.safe_load(text)
+    changed["metadata"]["name"] += f"-{to}"
+    return changed
 
 
 def test_the_web_servers_probes_ask_for_what_there_is() -> None:
@@ -212,29 +251,71 @@ def test_a_probe_reads_the_age_of_the_health_file(
     assert succeeds == {"readinessProbe": is_ready, "livenessProbe": is_alive}
 
 
-@pytest.mark.django_db
-def test_workers_are_scaled_by_the_runs_that_need_one() -> None:
-    scaled = the_scaled_object()
-    (trigger,) = scaled["spec"]["triggers"]
+IN_WORKER = {"status": Status.RUNNING, "worker": "celery@host:7"}
+NEED_A_WORKER: list[dict[str, Any]] = [
+    IN_WORKER,
+    {"status": Status.QUEUED},
+    {"status": Status.QUEUED, "start_after": -timedelta(minutes=1)},
+    # It no longer waits for the other run.
+    {"status": Status.QUEUED, "concurrency_key": "probe"},
+]
+NEED_NONE: list[dict[str, Any]] = [
+    {"status": Status.RUNNING, "worker": "host:7", "trigger": Trigger.CLI},
+    {"status": Status.RUNNING, "worker": "host:7", "trigger": Trigger.JOB},
+    {"status": Status.RUNNING, "trigger": Trigger.CRON},
+    {"status": Status.QUEUED, "start_after": timedelta(minutes=1)},
+    {"status": Status.QUEUED, "start_before": -timedelta(minutes=1)},
+    {"status": Status.QUEUED, "concurrency_key": "probe", "reason": Reason.OVERLAP},
+    {**IN_WORKER, "status": Status.SUCCEEDED},
+]
+
+
+def create_runs(rows: list[dict[str, Any]], **more: Any) -> None:
     now = timezone.now()
-    job: dict[str, Any] = {"job": "probe", "queued_at": now, "trigger": Trigger.SCHEDULE}
-    need_a_worker: list[dict[str, Any]] = [
-        {"status": Status.RUNNING},
-        {"status": Status.QUEUED},
-        {"status": Status.QUEUED, "start_after": now - timedelta(minutes=1)},
-    ]
-    need_none: list[dict[str, Any]] = [
-        {"status": Status.RUNNING, "trigger": Trigger.CLI},
-        {"status": Status.QUEUED, "start_after": now + timedelta(minutes=1)},
-        {"status": Status.QUEUED, "concurrency_key": "waits for another run"},
-        {"status": Status.SUCCEEDED},
-    ]
-    for values in (*need_a_worker, *need_none):
-        Run.objects.create(**{**job, **values})
+    for row in rows:
+        values = {"job": "probe", "queued_at": now, "trigger": Trigger.SCHEDULE, **row, **more}
+        times = {name: now + value for name, value in values.items() if isinstance(value, timedelta)}
+        Run.objects.create(**{**values, **times})
+
+
+def asked_of_the_database(file: str) -> int:
+    (trigger,) = the_scaled_object(file)["spec"]["triggers"]
     with connection.cursor() as cursor:
         cursor.execute(trigger["metadata"]["query"])
-        assert cursor.fetchone() == (len(need_a_worker),)
+        (count,) = cursor.fetchone()
+    return int(count)
+
+
+@pytest.mark.django_db
+def test_workers_are_scaled_by_the_runs_of_their_queue_that_need_one() -> None:
+    create_runs([*NEED_A_WORKER, *NEED_NONE])
+    create_runs([*NEED_A_WORKER, *NEED_A_WORKER, *NEED_NONE], routing={"queue": "reports", "priority": 3})
+    create_runs(NEED_A_WORKER, routing={"queue": "others"})
+    assert asked_of_the_database("autoscaling.yaml") == len(NEED_A_WORKER)
+    assert asked_of_the_database("autoscaling-reports.yaml") == 2 * len(NEED_A_WORKER)
+
+
+@pytest.mark.django_db
+def test_prometheus_is_asked_for_the_same_number_as_the_database() -> None:
+    """Of the runs of a job of this project, since a metric does not know the queues of others."""
+    create_runs([*NEED_A_WORKER, *NEED_NONE], routing={"queue": "reports"})
+    (trigger,) = the_scaled_object("autoscaling-prometheus.yaml")["spec"]["triggers"]
+    names = re.fullmatch(
+        r'max\((\w+)\{queue="reports"\} \+ (\w+)\{queue="reports"\}\)', trigger["metadata"]["query"].strip()
+    )
+    assert names
+    samples = gauges.read(timezone.now(), totals.names({}))
+    found = {each.metric.exposed_name: each.value for each in samples if each.labels == ("reports",)}
+    assert sum(found[name] for name in names.groups()) == asked_of_the_database("autoscaling-reports.yaml")
+
+
+@pytest.mark.parametrize("file", SCALING)
+def test_each_worker_is_scaled_to_what_it_executes_at_a_time_and_never_to_none(file: str) -> None:
+    scaled = the_scaled_object(file)["spec"]
+    (trigger,) = scaled["triggers"]
     settings = next(each for each in objects() if each["kind"] == "ConfigMap")["data"]
-    assert trigger["metadata"]["targetQueryValue"] == settings["WORKER_CONCURRENCY"]
-    workers = next(each for each in objects("worker.yaml") if each["kind"] == "Deployment")
-    assert scaled["spec"]["scaleTargetRef"] == {"name": workers["metadata"]["name"]}
+    target = trigger["metadata"].get("targetQueryValue") or trigger["metadata"]["threshold"]
+    assert target == settings["WORKER_CONCURRENCY"]
+    assert scaled["scaleTargetRef"] == {"name": the_deployment(SCALING[file])["metadata"]["name"]}
+    # Of a queue that nobody reads, the admin's home warns.
+    assert scaled["minReplicaCount"] >= 1

@@ -10,6 +10,7 @@ from kombu import Queue
 
 from jobledger.celery import configure
 from jobledger.checks import broker
+from jobledger.jobs import registry
 
 REDIS, RABBITMQ = "redis://here", "amqp://here"
 
@@ -124,3 +125,29 @@ def test_a_setting_is_named_as_an_app_without_a_namespace_spells_it() -> None:
     configure(app)
     (message,) = broker.check(app)
     assert message.msg.startswith("result_backend is not set")
+
+
+QUORUM = {
+    "CELERY_TASK_DEFAULT_QUEUE_TYPE": "quorum",
+    "CELERY_TASK_CREATE_MISSING_QUEUE_TYPE": "quorum",
+}
+
+
+@pytest.mark.parametrize("declared", [{"priority": 7}, {"priority": 0, "queue": "reports"}], ids=str)
+def test_a_priority_that_has_no_effect_in_rabbitmq_is_reported(
+    monkeypatch: pytest.MonkeyPatch, declared: dict[str, Any]
+) -> None:
+    for name, value in declared.items():
+        monkeypatch.setattr(registry.find("allowing").declaration, name, value, raising=False)
+    (text,) = unheeded(CELERY_BROKER_URL=RABBITMQ)
+    queue = declared.get("queue", "celery")
+    assert text == (
+        f"The job allowing declares a priority, but its queue {queue!r} is a classic queue without "
+        "priorities: it has no effect."
+    )
+    for heeded in QUORUM, {"CELERY_TASK_QUEUE_MAX_PRIORITY": 10}, {"CELERY_BROKER_URL": REDIS}:
+        assert unheeded(**{"CELERY_BROKER_URL": RABBITMQ, **heeded}) == []
+
+
+def unheeded(**settings: Any) -> list[str]:
+    return [each.msg for each in found(**settings) if each.id == "jobledger.W035"]
