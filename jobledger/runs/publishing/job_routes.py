@@ -10,9 +10,11 @@ from typing import Any, Final
 
 import django
 from celery import current_app
+from celery.app.routes import Router, prepare
 from django.apps import apps
 
 from jobledger.brokers import uses_redis
+from jobledger.celery import ROUTER
 from jobledger.jobs import registry
 
 ROUTING: Final = ("queue", "exchange", "routing_key")
@@ -38,8 +40,12 @@ def route_for_task(
             return None
         # As `celery call`: it does not set up Django.
         django.setup()
-    job = registry.of_task(name)
-    return (declared_by(job, options or {}) or None) if job else None
+    job, given = registry.of_task(name), options or {}
+    declared = declared_by(job, given) if job else {}
+    if not declared or "queue" in declared or _is_routed(given):
+        return declared or None
+    # Celery takes the whole route from the first router that has one.
+    return {**_routed_by_others(name, args, kwargs), **declared}
 
 
 def message_priority(priority: int) -> int:
@@ -51,11 +57,23 @@ def message_priority(priority: int) -> int:
 def declared_by(job: registry.Job, given: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
     """What the job declares and is not given. Values of a wrong type, which a check reports, are left out."""
     queue, priority = _queue_of(job), _priority_of(job)
-    is_routed = any(given.get(name) for name in ROUTING)
-    declared: dict[str, Any] = {} if is_routed or not queue else {"queue": queue}
+    declared: dict[str, Any] = {} if _is_routed(given) or not queue else {"queue": queue}
     if priority is not None and given.get("priority") is None:
         declared["priority"] = priority
     return declared
+
+
+def _is_routed(given: Mapping[str, Any]) -> bool:
+    return any(given.get(name) for name in ROUTING)
+
+
+def _routed_by_others(name: str, args: Any, kwargs: Any) -> dict[str, Any]:
+    """The route of the project's own routers, or else to the default queue, which is named."""
+    app = current_app
+    own = [each for each in app.conf.task_routes if each != ROUTER]
+    route = Router(prepare(own), app.amqp.queues, app=app).route({}, name, args, kwargs)
+    queue = route.pop("queue", None)
+    return {**route, **({"queue": queue.name} if queue else {})}
 
 
 def _queue_of(job: registry.Job) -> str:

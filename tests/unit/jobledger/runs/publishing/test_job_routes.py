@@ -10,6 +10,7 @@ from celery import current_app
 from django.core.management import call_command
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
+from jobledger.celery import ROUTER
 from jobledger.jobs import registry
 from jobledger.models import Run, Status, Trigger
 from jobledger.runs import dispatch
@@ -118,9 +119,31 @@ def test_other_tasks_and_jobs_that_declare_nothing_are_left_to_the_projects_rout
     assert route_for_task("elsewhere.task", (), {}) is None
 
 
+@pytest.mark.parametrize(
+    ("routes", "queue"),
+    [([], "celery"), ([{"probes.*": {"queue": "slow"}}], "slow"), ([{"other.*": "slow"}], "celery")],
+    ids=str,
+)
+def test_a_priority_alone_leaves_the_queue_to_the_projects_routes(
+    monkeypatch: pytest.MonkeyPatch, declare: Declare, routes: list[Any], queue: str
+) -> None:
+    app = current_app
+    monkeypatch.setitem(app.conf, "task_routes", [ROUTER, *routes])
+    monkeypatch.setattr(app.amqp, "router", app.amqp.Router())
+    declare(priority=3)
+    assert send() == {"routing_key": queue, "priority": 3}
+    assert queues.queue_of("probe", None) == queue
+    assert send(queue="mail") == {"routing_key": "mail", "priority": 3}
+
+
 def test_what_waits_in_the_queue_of_a_job_is_known_to_be_there(declare: Declare) -> None:
     declare(queue="reports")
     assert (queues.queue_of("probe", None), queues.queue_of("probe", "slow")) == ("reports", "slow")
+    # A function always has a priority.
+    assert (queues.queue_of("probes:multiply", None), queues.queue_of("probes:retried", None)) == (
+        "celery",
+        "mail",
+    )
 
 
 def test_a_route_does_not_need_the_apps_to_be_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
