@@ -82,6 +82,7 @@ class RabbitMQ:
         }
 
     def _answers(self) -> bool:
+        assert self.running.is_running("rabbitmq"), self.running.log("rabbitmq")
         try:
             with Connection(self.url, connect_timeout=5) as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0)

@@ -1,9 +1,17 @@
-"""RabbitMQ as the broker, without any Redis: it dies, hangs, closes channels; no run is lost or repeated."""
+"""RabbitMQ as the broker, without any Redis: it dies, hangs, closes channels; no run is lost or repeated.
 
+``FAULT_SECONDS`` is for how long everything is killed again and again; by default, once.
+"""
+
+import os
+import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
 from typing import Any
+from uuid import UUID
 
 import pytest
 from kombu import Connection, Producer
@@ -35,6 +43,8 @@ from tests.requirements import rabbitmq_or_skip
 from tests.waiting import wait_until
 
 CALLS = 6
+CHAOS_SECONDS = int(os.environ.get("FAULT_SECONDS", "0"))
+numbers = count(1)
 MAX_SECONDS_WHILE_IT_HANGS = 60
 TIMED_OUT = "delivery acknowledgement on channel"
 HEALTH = """
@@ -95,35 +105,52 @@ def worker(running: Service, server: RabbitMQ) -> str:
     return alive[0] if alive else start_another(running)
 
 
+@pytest.mark.timeout(CHAOS_SECONDS + 300)
 def test_slots_and_calls_run_once_although_everything_is_killed(
     running: Service, server: RabbitMQ, worker: str
 ) -> None:
     schedule_every_second(running, "rabbit")
     wait_until(lambda: newest_slot(running, "rabbit"), what="a run succeeds")
     since = this_second() + SECOND
-    called = [call(running, "restarting", seconds=0.5, tenant=str(number)) for number in range(CALLS)]
-    kill_whole(running, worker)
-    server.kill()
-    running.stop("beat", signal.SIGKILL)
-    running.start_beat()
-    another = start_without_waiting(running)
-    server.start()
+    called, killed, end = list[UUID](), 0, time.monotonic() + CHAOS_SECONDS
+    while not killed or time.monotonic() < end:
+        called += [call(running, "restarting", seconds=0.5, tenant=f"{killed} {n}") for n in range(CALLS)]
+        worker = kill_all(running, server, worker)
+        killed += 1
     back = this_second()
     until = wait_until(lambda: newer_slot(running, "rabbit", back + SECOND), what="runs succeed again")
     span = Span(since=since, until=until)
     figures = settled(running, "rabbit", span)
     switch_everything_off(running)
-    print(figures)
+    print(f"{figures}; {len(called)} calls; everything killed {killed} times")
     assert figures == perfect(len(span))
     # They were in no ledger when everything was killed, only on RabbitMQ's disk.
     wait_until(lambda: set(called) <= {row.pk for row in run_rows(running)}, what="all calls are received")
     assert {wait_for_end(running, pk).status for pk in called} == {"succeeded"}
-    assert running.is_running(another)
+    assert running.is_running(worker)
+
+
+def kill_all(running: Service, server: RabbitMQ, worker: str) -> str:
+    """Kill everything in any order, and start it again; returns the name of the new worker."""
+    kills: list[Callable[[], object]] = [
+        partial(kill_whole, running, worker),
+        partial(running.stop, "beat", signal.SIGKILL),
+        server.kill,
+    ]
+    random.shuffle(kills)
+    for kill in kills:
+        # There is nothing to wait for between kills.
+        time.sleep(random.uniform(0, 0.5))
+        kill()
+    running.start_beat()
+    name = start_without_waiting(running)
+    server.start()
+    return name
 
 
 def start_without_waiting(running: Service) -> str:
     """Start a worker that cannot be ready yet; returns its name."""
-    name = "worker-without-broker"
+    name = f"worker-without-broker-{next(numbers)}"
     command = (*running.celery_command, "worker", "--loglevel", "INFO", "--hostname", f"{name}@here")
     running.start(name, *command)
     wait_until(lambda: "Trying again in" in running.log(name), what="the worker cannot connect")
