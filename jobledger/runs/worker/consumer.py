@@ -33,6 +33,7 @@ from celery.worker.consumer.delayed_delivery import DelayedDelivery as CeleryDel
 from kombu import Message
 from kombu.exceptions import ChannelError
 
+from jobledger import brokers
 from jobledger.escapes import escaped, line_logger
 from jobledger.jobs import registry
 from jobledger.runs.ordinary_tasks import CELERYS_OWN
@@ -85,12 +86,27 @@ class Consumer(CeleryConsumer):
 
     def connection_for_read(self, heartbeat: float | None = None) -> Any:
         """A connection whose channels only deliver readable messages."""
-        connection: Any = self.app.connection_for_read(heartbeat=heartbeat)
+        connection: Any = self.app.connection_for_read(heartbeat=heartbeat, **self._unconfirmed)
         named, guarded = connection.transport_cls, kombu_internals.guarded(connection.get_transport_cls())
         connection.transport_cls = guarded
         # What logs the connection's address names its transport, such as redis, and not this class.
         connection.resolve_aliases = {**connection.resolve_aliases, guarded: named}
         return self.ensure_connected(connection)
+
+    def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
+        """A connection for events, which nobody waits for."""
+        made = self.app.connection_for_write(url=url, heartbeat=heartbeat, **self._unconfirmed)
+        return self.ensure_connected(made)
+
+    @property
+    def _unconfirmed(self) -> dict[str, Any]:
+        """Keeps the worker's main process from waiting for RabbitMQ's confirmations.
+
+        They may never come: RabbitMQ has blocked the connection, or has confirmed two messages at once, of
+        which one was sent while the other's confirmation was awaited.
+        """
+        is_needed = brokers.uses_rabbitmq(self.app.conf.broker_url)
+        return {"transport_options": {"confirm_publish": False}} if is_needed else {}
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
         """The handler that is called with every message."""

@@ -17,6 +17,7 @@ from kombu.transport import redis
 from kombu.transport.redis import QoS
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from jobledger.celery import configure
 from jobledger.models import DeadLetter
 from jobledger.runs.worker import dead_letters, returned
 from jobledger.runs.worker.consumer import Consumer, DelayedDelivery
@@ -425,3 +426,16 @@ def test_the_consumers_connection_uses_the_guarded_transport(
     monkeypatch.setattr(consumer, "ensure_connected", lambda connection: connection)
     connection = consumer.connection_for_read()
     assert connection.transport.__class__.Channel is guarded(redis.Transport).Channel
+
+
+@pytest.mark.parametrize("connect", [Consumer.connection_for_read, Consumer.connection_for_write])
+def test_a_worker_itself_waits_for_no_confirmation_of_rabbitmq(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, connect: Callable[[Consumer], Any]
+) -> None:
+    app = Celery("mine", broker="amqp://nowhere", set_as_current=False)
+    configure(app)
+    consumer.app = app
+    monkeypatch.setattr(consumer, "ensure_connected", lambda connection: connection)
+    assert app.conf.broker_transport_options["confirm_publish"] is True
+    options = connect(consumer).transport_options
+    assert (options["confirm_publish"], options["max_retries"]) == (False, 1)
