@@ -12,7 +12,7 @@ from celery.concurrency.base import BasePool
 from celery.exceptions import NotRegistered
 from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
-from kombu import Connection, Exchange, Queue
+from kombu import Exchange, Queue
 from kombu.transport import redis
 from kombu.transport.redis import QoS
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -81,8 +81,7 @@ def test_dead_children_are_replaced_before_the_loop_starts(consumer: Consumer, d
 def test_the_address_of_the_connection_names_the_transport_as_its_url_does(
     consumer: Consumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = Connection("redis://jobs:s3cr3t@host:6379/0")
-    vars(consumer)["app"] = SimpleNamespace(connection_for_read=lambda heartbeat: made)
+    consumer.app = Celery("mine", broker="redis://jobs:s3cr3t@host:6379/0", set_as_current=False)
     monkeypatch.setattr(consumer, "ensure_connected", lambda connection: connection)
     connection = consumer.connection_for_read()
     assert connection.get_transport_cls().Channel is not redis.Channel
