@@ -87,10 +87,14 @@ class LineFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        # What formatters cache for each other is not indented, and that of this one is for its own log.
+        cached = record.exc_text
         if record.exc_info:
-            # Another handler's formatter may have cached it, unescaped.
             record.exc_text = None
-        return super().format(record)
+        try:
+            return super().format(record)
+        finally:
+            record.exc_text = cached
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         record.message = escaped(record.message)

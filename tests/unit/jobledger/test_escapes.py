@@ -88,6 +88,15 @@ def test_a_projects_log_has_one_line_per_message_of_any_library() -> None:
     assert controls(written.getvalue()) == "\n"
 
 
+def test_another_handler_formats_a_traceback_in_its_own_way() -> None:
+    record = logging.LogRecord(
+        "axes", logging.ERROR, "", 1, "failed", (), (ValueError, ValueError("a"), None)
+    )
+    assert LineFormatter().format(record) == "failed\n  ValueError: a"
+    assert logging.Formatter().format(record) == "failed\nValueError: a"
+    assert LineFormatter().format(record) == "failed\n  ValueError: a"
+
+
 def test_a_traceback_in_a_projects_log_cannot_forge_a_log_entry() -> None:
     written = io.StringIO()
     handler = logging.StreamHandler(written)
