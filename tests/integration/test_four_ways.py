@@ -173,6 +173,7 @@ def test_a_message_delivered_twice_executes_once_and_keeps_its_result(running: S
     for _ in range(2):
         call(running, "probe", task_id=pk, words=["once"])
     wait_until(lambda: starts_nothing(running, pk), what="the second delivery")
+    assert wait_for_end(running, pk).status == "succeeded"
     assert [row.pk for row in run_rows(running)].count(pk) == 1
     assert output_of(running, pk) == "once\n"
     assert "'last_line': 'once'" in running.celery("result", str(pk)).stdout
