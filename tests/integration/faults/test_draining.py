@@ -1,5 +1,6 @@
 """A worker is drained while others go on, as before its node is taken away, or replaced by a new version."""
 
+import os
 import random
 import signal
 import time
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.every_database
 PROCESSES = 2
 """Of each worker."""
 PATIENT = {"SHUTDOWN_GRACE_SECONDS": "60"}
-ROUNDS, RUNS_PER_ROUND = 3, 12
+ROUNDS, RUNS_PER_ROUND = max(1, int(os.environ.get("FAULT_SECONDS", "8")) // 8), 12
 
 
 def test_what_waits_goes_to_another_worker_while_a_drained_one_finishes_what_it_has(
