@@ -119,10 +119,10 @@ def _as(method: str, request: HttpRequest) -> Iterator[None]:
 
 
 def _headers_of(response: HttpResponse) -> HttpResponse:
+    # Not closed, which would also tell Django that the request has ended. What it streams has not begun.
     found = HttpResponse(status=response.status_code, headers=dict(response.items()))
     if not response.streaming:
         found["Content-Length"] = str(len(response.content))
-    response.close()
     return found
 
 
