@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from jobledger import clock, views
 from jobledger.health import readiness, reading
+from jobledger.logs import running
 from jobledger.metrics import views as metrics_views
 from tests.unit.broker import Broker
 
@@ -47,6 +48,12 @@ def probes_read_in_this_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def one_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """A called ``manage.py`` does not bind the log to the stderr of a test, which is closed afterwards."""
     monkeypatch.setattr("django.utils.log.configure_logging", lambda *configuration: None)
+
+
+@pytest.fixture(autouse=True)
+def no_last_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery's lines about one test's task are not about the run of another test that had its id."""
+    monkeypatch.setattr(running, "_last", None)
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import heapq
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from django.utils import timezone
@@ -56,7 +56,10 @@ class Command(OperatorCommand):
         else:
             start = arguments.time(options["from"], "--from", choice.zone)
         slots = (_slots(each, max(start, handled.get(each.schedule_id, start))) for each in choice.timetables)
-        found = list(islice(heapq.merge(*slots, key=lambda pair: pair[0]), options["count"]))
+        rest = islice(heapq.merge(*slots, key=lambda pair: pair[0]), options["count"])
+        # Printed one by one, however many there are.
+        first = list(islice(rest, 1))
+        found = chain(first, rest)
         if options["json"]:
             lines = printing.json_lines(_as_json(slot, each) for slot, each in found)
         else:
@@ -64,7 +67,7 @@ class Command(OperatorCommand):
         if printing.write_lines(self.stdout, lines):
             for note in timetables.chain_notes(choice):
                 self.remark(note)
-            if not found:
+            if not first:
                 self._warn_of_never(choice, start)
             self._warn_of_surprises(choice, start)
             self._warn_of_pauses(choice)
