@@ -127,18 +127,12 @@ def _loads(now: datetime) -> Mapping[str, _Load]:
     running = Run.objects.filter(IN_WORKER, status=Status.RUNNING).order_by()
     found = defaultdict[str, _Load](_Load)
     for job, routing, count, begin in waiting.values_list("job", "routing").annotate(n=Count("pk"), at=since):
-        if queue := _queue_of(job, routing):
+        if queue := queues.queue_of_run(job, routing):
             found[queue].add(_Load(waiting=count, age=(now - begin).total_seconds()))
     for job, routing, count in running.values_list("job", "routing").annotate(n=Count("pk")):
-        if queue := _queue_of(job, routing):
+        if queue := queues.queue_of_run(job, routing):
             found[queue].add(_Load(running=count))
     return found
-
-
-def _queue_of(job: str, routing: Mapping[str, Any]) -> str | None:
-    """None if an exchange or a routing key decides, or another service reads it."""
-    is_routed = "exchange" in routing or "routing_key" in routing
-    return None if is_routed else queues.queue_of(job, routing.get("queue"))
 
 
 def _processes(now: datetime) -> Iterable[Sample]:

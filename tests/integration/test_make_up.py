@@ -17,6 +17,7 @@ import pytest
 
 from proj.state import redis_socket
 from proj.supervisor import MIN_UPTIME_SECONDS
+from tests.integration.docs.clone import EXPORTED
 from tests.integration.service import ROOT
 from tests.ports import free_port
 from tests.waiting import DEADLINE_SECONDS, wait_until
@@ -48,16 +49,7 @@ def temporary(clone: Path) -> Path:
 @pytest.fixture
 def shell(temporary: Path) -> dict[str, str]:
     """The environment of a second shell, without variables of the service."""
-    exported = (
-        "DATABASE_URL",
-        "REDIS_URL",
-        "RABBITMQ_URL",
-        "SECRET_KEY",
-        "DJANGO_SETTINGS_MODULE",
-        "PYTHONPATH",
-        "PORT",
-    )
-    kept = {name: value for name, value in os.environ.items() if name not in exported}
+    kept = {name: value for name, value in os.environ.items() if name not in EXPORTED}
     return {**kept, "TMPDIR": str(temporary)}
 
 

@@ -76,16 +76,10 @@ def _unread(runs: Sequence[Run], now: datetime) -> Sequence[Run]:
     """Those whose queue is read by no worker with this service now; older ones may read it."""
     if not runs:
         return []
-    # Not at the top, since it imports the publisher, which imports this module.
-    from jobledger.runs.worker import presence
+    # Not at the top, since they import the publisher, which imports this module.
+    from jobledger.runs.worker import presence, queues
 
     workers = presence.present(ProcessKind.WORKER, now).values_list("queues", flat=True)
     read = {name for names in workers for name in names}
-    return [run for run in runs if (name := _queue_of(run)) and name not in read]
-
-
-def _queue_of(run: Run) -> str | None:
-    from jobledger.runs.worker import queues
-
-    is_routed = bool(run.routing.keys() & {"exchange", "routing_key"})
-    return None if is_routed else queues.queue_of(run.job, run.routing.get("queue"))
+    named = [(run, queues.queue_of_run(run.job, run.routing)) for run in runs]
+    return [run for run, name in named if name and name not in read]

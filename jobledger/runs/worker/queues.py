@@ -4,7 +4,7 @@ Only runs and schedules of this project's own tasks are considered: which worker
 is not known here, and neither is the queue to which an exchange or a routing key leads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -59,7 +59,7 @@ def uses(now: datetime) -> Uses:
     result = Uses()
     found = result.queues
     for job, routing, published_at in _queued_runs(now):
-        if "exchange" in routing or "routing_key" in routing:
+        if _is_routed_otherwise(routing):
             result.waiting_elsewhere += published_at is not None
         elif use := _use_of(job, routing.get("queue"), found):
             use.runs += 1
@@ -90,6 +90,16 @@ def queue_of(task: str, queue: str | None) -> str | None:
     except QueueNotFound:
         return None
     return getattr(route.get("queue"), "name", None)
+
+
+def queue_of_run(task: str, routing: Mapping[str, Any]) -> str | None:
+    """The same for a run, by what it keeps of its routing; None as well if that is an exchange or a key."""
+    return None if _is_routed_otherwise(routing) else queue_of(task, routing.get("queue"))
+
+
+def _is_routed_otherwise(routing: Mapping[str, Any]) -> bool:
+    """By an exchange or a routing key, whose queue is not known here."""
+    return "exchange" in routing or "routing_key" in routing
 
 
 def _use_of(task: str, queue: str | None, found: dict[str, QueueUse]) -> QueueUse | None:
