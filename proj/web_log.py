@@ -29,14 +29,22 @@ class Logger(GunicornLogger):  # type: ignore[misc]  # gunicorn has no types
     """To be used as ``--logger-class``."""
 
     def setup(self, cfg: Any) -> None:
-        """Called at the start, and when gunicorn reloads its configuration."""
+        """Called at the start, and when gunicorn reloads its configuration.
+
+        Handlers of others, as of ``--log-config``, keep their formatters.
+        """
+        handlers_of_others = {*self.error_log.handlers, *self.access_log.handlers}
         super().setup(cfg)
+        self._is_json = False
+        if cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json:
+            return
         of_server = formatter(_log_format(), service="web")
         self._is_json = not isinstance(of_server, TextFormatter)
         of_requests = of_server if self._is_json else TextFormatter("%(message)s")
         for log, own in (self.error_log, of_server), (self.access_log, of_requests):
             for handler in log.handlers:
-                handler.setFormatter(own)
+                if handler not in handlers_of_others:
+                    handler.setFormatter(own)
 
     def atoms(self, resp: Any, req: Any, environ: Any, request_time: Any) -> dict[str, Any]:
         """What the line of a request can name, without the secrets in addresses."""

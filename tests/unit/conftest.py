@@ -1,5 +1,6 @@
 """What unit tests share."""
 
+import logging
 import random
 import signal
 from collections.abc import Iterator
@@ -48,6 +49,14 @@ def probes_read_in_this_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def one_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """A called ``manage.py`` does not bind the log to the stderr of a test, which is closed afterwards."""
     monkeypatch.setattr("django.utils.log.configure_logging", lambda *configuration: None)
+
+
+@pytest.fixture(autouse=True)
+def same_formatters(one_log: None) -> Iterator[None]:
+    """The handlers of the log, among them pytest's own, write for the next test as they did for this one."""
+    before = {handler: handler.formatter for handler in logging.root.handlers}
+    yield
+    assert {handler: handler.formatter for handler in before} == before
 
 
 @pytest.fixture(autouse=True)

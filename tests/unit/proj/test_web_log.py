@@ -5,8 +5,12 @@ These tests also fail if gunicorn changes the methods that the logger overrides.
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -140,3 +144,44 @@ def test_setting_it_up_again_as_at_a_reload_logs_nothing_twice(
     made.setup(made.cfg)
     made.info("once")
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_handlers_of_others_keep_their_formatters(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = logging.Formatter("%(message)s")
+    handler = logging.NullHandler()
+    handler.setFormatter(own)
+    logging.getLogger("gunicorn.error").addHandler(handler)
+    logger(monkeypatch, "json")
+    assert handler.formatter is own
+
+
+def test_a_configuration_of_logs_is_kept_whole(tmp_path: Path) -> None:
+    """In a process of its own: it replaces all handlers."""
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(f"""
+logger_class = "proj.web_log.Logger"
+console = {{"class": "logging.StreamHandler", "formatter": "short", "stream": "ext://sys.stdout"}}
+logconfig_dict = {{
+    "version": 1,
+    "formatters": {{"short": {{"format": "own %(message)s"}}}},
+    "handlers": {{"console": console}},
+    "root": {{"handlers": ["console"]}},
+    "loggers": {{"gunicorn.error": {{"handlers": ["console"], "level": "INFO", "propagate": False}}}},
+}}
+bind = "unix:{tmp_path}/socket"
+
+
+def when_ready(server):
+    server.log.info("that is all")
+    raise SystemExit(0)
+""")
+    command = [sys.executable, "-m", "gunicorn", "--config", str(config), "proj.wsgi"]
+    done = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "LOG_FORMAT": "json"},
+    )
+    assert "own that is all" in done.stdout.splitlines(), done.stderr
