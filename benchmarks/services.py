@@ -26,7 +26,9 @@ _SETTINGS = {
 def started(kind: str, **variables: str) -> Iterator[Service]:
     """One of the kinds of service, with a Redis server of its own and a new database (``DATABASE_URL``)."""
     project = PROJ if kind == OURS else _PEER_PROJECT
-    variables = {"DJANGO_SETTINGS_MODULE": _SETTINGS[kind], "LOG_LEVEL": "ERROR", **variables}
+    # Installed code is compiled once. Where nothing is to be written, each process would compile it again.
+    compiled = {"PYTHONDONTWRITEBYTECODE": ""}
+    variables = {"DJANGO_SETTINGS_MODULE": _SETTINGS[kind], "LOG_LEVEL": "ERROR", **compiled, **variables}
     with service(project, **variables) as made:
         yield made
 

@@ -49,14 +49,18 @@ class JobsConfig(AppConfig):
             signal.connect(_beat_starts, dispatch_uid="jobledger.beat")
 
 
-def _worker_starts(**kwargs: Any) -> None:
-    """Connect what only a worker needs. Importing it would delay all other processes."""
+def _worker_starts(*, conf: Any, options: dict[str, Any], **kwargs: Any) -> None:
+    """Connect what only a worker needs. Importing it would delay all other processes.
+
+    What jobs need is imported here, too, since each of the worker's children would have to.
+    """
     from jobledger.runs import ledger_connection
-    from jobledger.runs.execution import process_group, terminal
+    from jobledger.runs.execution import calls, process_group, progress, terminal  # noqa: F401
     from jobledger.runs.output import salvage
     from jobledger.runs.worker import (
         abandoned,
         dead_letters,
+        job_task,
         main_process,
         ordinary_runs,
         orphans,
@@ -80,6 +84,9 @@ def _worker_starts(**kwargs: Any) -> None:
     pools.connect()
     dead_letters.connect()
     ordinary_runs.connect()
+    job_task.load_urls(conf, options)
+    # It imports what looks for the active span.
+    context.active()
 
 
 def _beat_starts(**kwargs: Any) -> None:

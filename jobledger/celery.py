@@ -4,6 +4,7 @@ What the project sets itself is left alone; system checks say what is at stake. 
 their own settings: late acknowledgement, for example, is an option of the service's tasks only.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,6 +79,9 @@ def configure(app: Celery) -> None:
     The order of this call and ``app.config_from_object`` does not matter.
     """
     _configured.add(app)
+    # Celery has Django check the project when a worker or a beat starts, which takes as long as all the rest,
+    # and discards what was found. ``jobledger.checks`` checks what they depend on.
+    os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
     # `celery call` does not set up Django.
     context.connect()
     app.on_after_configure.connect(_complete, sender=app, weak=False)

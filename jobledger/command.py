@@ -6,6 +6,8 @@ addition, ``self.run`` is the row in the ledger, and ``self.scheduled_for`` is t
 
 On the command line it prints and exits as it would without the service. If the ledger cannot be written, it
 reports that on stderr and runs anyway: the job matters more than its record.
+
+What executes jobs is imported when one is executed: beat and the web server import all jobs and execute none.
 """
 
 import sys
@@ -23,12 +25,6 @@ from django.utils import timezone
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
 from jobledger.jobs.options.parser import OVERLAP_OPTIONS, option_strings
 from jobledger.models import Run, Trigger
-from jobledger.runs.execution import abrupt_ends, calls, progress, runner
-from jobledger.runs.execution.calls import Call
-from jobledger.runs.lease.interrupts import JobInterrupt
-from jobledger.runs.ledger_connection import left_as_found
-from jobledger.runs.outcome import INTERRUPTED_EXIT_CODE
-from jobledger.wrap.continuing import continued_run
 
 __all__ = ["Concurrency", "JobCommand", "Schedule"]
 
@@ -75,6 +71,10 @@ class JobCommand(JobDeclaration, BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """When interrupted, print a single line and exit with the interrupt's exit code."""
+        from jobledger.runs.execution import abrupt_ends
+        from jobledger.runs.lease.interrupts import JobInterrupt
+        from jobledger.runs.outcome import INTERRUPTED_EXIT_CODE
+
         self._argv = argv[2:]
         try:
             with abrupt_ends.handled(abrupt_ends.raise_exit):
@@ -88,11 +88,22 @@ class JobCommand(JobDeclaration, BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Execute as Django does, recorded in the run that the worker has claimed, or in a new one."""
+        from jobledger.runs.execution import runner
+
         self._began_at = timezone.now()
         waits, may_overlap = (bool(options.pop(dest, False)) for dest in OVERLAP_OPTIONS)
         self.run = runner.take_over(self)
         if self.run is not None:
             return super().execute(*args, **options)  # the runner awaits it
+        return self._execute_as_new_run(args, options, waits=waits, may_overlap=may_overlap)
+
+    def _execute_as_new_run(
+        self, args: tuple[Any, ...], options: dict[str, Any], *, waits: bool, may_overlap: bool
+    ) -> str | None:
+        from jobledger.runs.execution import abrupt_ends, calls
+        from jobledger.runs.execution.calls import Call
+        from jobledger.wrap.continuing import continued_run
+
         argv, self._argv = self._argv, None
         name = self._called_as or type(self).__module__.rpartition(".")[2]
         call = Call(
@@ -117,6 +128,8 @@ class JobCommand(JobDeclaration, BaseCommand):
 
         ``total`` is only needed for iterables without a length.
         """
+        from jobledger.runs.execution import progress
+
         return progress.track(iterable, total=total, description=description, stream=self.stderr)
 
     def check_migrations(self) -> None:
@@ -126,6 +139,8 @@ class JobCommand(JobDeclaration, BaseCommand):
         """
         if self.run is not None and self.run.trigger not in (Trigger.CLI, Trigger.CRON):
             return
+        from jobledger.runs.ledger_connection import left_as_found
+
         try:
             # Otherwise the job's connection would be open, and idle, before the job needs it.
             with left_as_found(connections[DEFAULT_DB_ALIAS]):

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from billiard.pool import EX_RECYCLE
 from billiard.process import current_process
 from billiard.util import LOGGER_NAME  # type: ignore[attr-defined]  # not in the stubs
 
 __all__ = ["EX_RECYCLE", "BusyChildren", "exit_after_this_task", "results_pipe"]
+
+EX_RECYCLE = 0x9B
+"""``billiard.pool``'s, which is not imported for it: beat and commands need no pool."""
 
 
 def exit_after_this_task() -> None:
