@@ -6,6 +6,7 @@ Libraries, settings and the environment are not included.
 """
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -55,5 +56,9 @@ def _request_started(**kwargs: Any) -> None:
 
 
 def _sources(directory: Path) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(directory.rglob("*.py")):
-        yield path.relative_to(directory).as_posix(), path.read_bytes()
+    # Strings, because paths would take four times as long as to read the files.
+    folders = os.walk(directory)
+    paths = [os.path.join(folder, name) for folder, _, names in folders for name in names]  # noqa: PTH118
+    for path in sorted(path for path in paths if path.endswith(".py")):
+        with open(path, "rb") as file:  # noqa: PTH123
+            yield path[len(str(directory)) + 1 :].replace(os.sep, "/"), file.read()

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 from celery.utils.dispatch import Signal
+from django.apps import apps
 from django.db import OperationalError
 from django.db.backends.utils import CursorWrapper
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from pytest_django import Settings
 
 from jobledger.runs.worker import pending_migrations
 
@@ -34,6 +37,18 @@ def test_nothing_is_said_of_a_database_that_is_migrated(
     signal: Signal, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert starting(signal, caplog) == []
+
+
+@pytest.mark.django_db
+def test_no_migration_is_loaded_if_all_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MigrationLoader, "load_disk", lambda self: pytest.fail("loads all migrations"))
+    assert pending_migrations.pending_migrations() == []
+
+
+def test_the_files_of_migrations_are_those_that_django_would_load(settings: Settings) -> None:
+    settings.MIGRATION_MODULES = {"sessions": None}
+    found = {(app, name) for app in apps.app_configs for name in pending_migrations._migrations_of(app)}
+    assert found == set(MigrationLoader(None).disk_migrations)
 
 
 @pytest.mark.django_db
