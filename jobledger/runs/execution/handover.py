@@ -41,14 +41,20 @@ class Abilities:
     """What this process may do at the beginning of a run."""
 
     def __init__(self) -> None:
-        self._limits = _hard_limits()
+        self._limits = _limits()
         self._user = _user()
 
     @property
     def are_lost(self) -> bool:
         """Whether the process may do less now, and cannot be restored."""
-        lowered = any(now < before for now, before in zip(_hard_limits(), self._limits, strict=True))
-        return lowered or _user() != self._user or not _can_open()
+        return self._are_limits_lower or _user() != self._user or not _can_open()
+
+    @property
+    def _are_limits_lower(self) -> bool:
+        if (limits := _limits()) == self._limits:
+            return False
+        pairs = zip(limits, self._limits, strict=True)
+        return any(_hard(now) < _hard(before) for now, before in pairs)
 
     @contextmanager
     def not_blamed(self) -> Iterator[None]:
@@ -105,9 +111,12 @@ def _as_bytes(run: Run, outcome: Outcome) -> bytes:
     return json.dumps(values).encode()
 
 
-def _hard_limits() -> list[float]:
-    hard = [resource.getrlimit(each)[1] for each in LIMITS]
-    return [float("inf") if limit == resource.RLIM_INFINITY else limit for limit in hard]
+def _limits() -> list[tuple[int, int]]:
+    return list(map(resource.getrlimit, LIMITS))
+
+
+def _hard(limits: tuple[int, int]) -> float:
+    return float("inf") if limits[1] == resource.RLIM_INFINITY else limits[1]
 
 
 def _user() -> tuple[int, int]:

@@ -21,19 +21,21 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from inspect import unwrap
 from typing import Any, NoReturn
 
 from jobledger.escapes import line_logger
-from jobledger.runs.execution import asyncio_internals, django_internals, multiprocessing_internals
+from jobledger.runs.execution import (
+    asyncio_internals,
+    django_internals,
+    multiprocessing_internals,
+    os_internals,
+)
 from jobledger.runs.output import loggers
 from jobledger.runs.output.loggers import Configurations
 from jobledger.runs.worker import billiard_internals
 
 logger = line_logger(__name__)
 
-# Without its wrapper, which makes a member of an enumeration of each handler that is one.
-_handler_of = unwrap(signal.getsignal)
 REAL_TIME_SIGNALS = 32
 """From here on. Few programs use them, and it takes time to look at each."""
 
@@ -86,23 +88,22 @@ def _restore_running_loop(before: asyncio.AbstractEventLoop | None) -> NoReturn:
     raise PermissionError
 
 
-def _restore_environment(before: dict[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(before)
+def _restore_environment(before: dict[bytes, bytes]) -> None:
+    os.environb.clear()
+    os.environb.update(before)
     time.tzset()
 
 
-def _signal_handlers() -> dict[int, Any]:
-    """None is a handler that Python does not know, and cannot restore."""
+def _signal_handlers() -> list[Any]:
     if threading.current_thread() is not threading.main_thread():
-        return {}
-    found = {number: _handler_of(number) for number in SIGNALS}
-    return {number: handler for number, handler in found.items() if handler is not None}
+        return []
+    return list(map(os_internals.handler_of, SIGNALS))
 
 
-def _restore_signal_handlers(before: dict[int, Any]) -> None:
-    for number, handler in before.items():
-        if _handler_of(number) is not handler:
+def _restore_signal_handlers(before: list[Any]) -> None:
+    """None is a handler that Python does not know, and cannot restore."""
+    for number, handler in zip(SIGNALS, before, strict=False):
+        if handler is not None and os_internals.handler_of(number) is not handler:
             signal.signal(number, handler)
 
 
@@ -137,14 +138,14 @@ def _stop_timers(before: list[bool]) -> None:
         signal.setitimer(each, 0)
 
 
-def _limits() -> dict[int, tuple[int, int]]:
-    return {each: resource.getrlimit(each) for each in LIMITS}
+def _limits() -> list[tuple[int, int]]:
+    return list(map(resource.getrlimit, LIMITS))
 
 
-def _restore_limits(before: dict[int, tuple[int, int]]) -> None:
+def _restore_limits(before: list[tuple[int, int]]) -> None:
     # Each of them, even if another one cannot be raised again.
     with ExitStack() as steps:
-        for each, limits in before.items():
+        for each, limits in zip(LIMITS, before, strict=True):
             steps.callback(resource.setrlimit, each, limits)
 
 
@@ -191,8 +192,8 @@ TRAITS = (
     Trait(name="signal handlers", read=_signal_handlers, restore=_restore_signal_handlers),
     Trait(
         name="blocked signals",
-        read=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ()),
-        restore=partial(signal.pthread_sigmask, signal.SIG_SETMASK),
+        read=partial(os_internals.set_mask, signal.SIG_BLOCK, ()),
+        restore=partial(os_internals.set_mask, signal.SIG_SETMASK),
     ),
     # A session cannot be left again.
     Trait(name="session", read=partial(os.getsid, 0), restore=_refuse),
@@ -200,7 +201,7 @@ TRAITS = (
     Trait(name="process group", read=os.getpgrp, restore=partial(os.setpgid, 0)),
     Trait(name="user", read=_user, restore=_restore_user),
     Trait(name="umask", read=_umask, restore=os.umask),
-    Trait(name="environment", read=lambda: dict(os.environ), restore=_restore_environment),
+    Trait(name="environment", read=os_internals.environment, restore=_restore_environment),
     Trait(
         name="locale",
         read=partial(locale.setlocale, locale.LC_ALL),
@@ -264,6 +265,6 @@ TRAITS = (
     # With another TMPDIR, or a directory of the job's own, it is where that was.
     _attribute(tempfile, "tempdir"),
     # Only what was replaced: libraries add names, such as gettext's `_`.
-    Trait(name="builtins", read=lambda: dict(vars(builtins)), restore=vars(builtins).update),
+    Trait(name="builtins", read=vars(builtins).copy, restore=vars(builtins).update),
     *(_list(sys, name) for name in ("path", "argv")),
 )

@@ -10,16 +10,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from inspect import unwrap
 from types import FrameType
 
+from jobledger.runs.execution.os_internals import handler_of, set_handler
 from jobledger.runs.outcome import SignalExit
 from jobledger.runs.worker import billiard_internals
 
 EXIT_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
-# Without their wrappers, which make a member of an enumeration of each number and handler that is one.
-_handler_of, _set_handler = unwrap(signal.getsignal), unwrap(signal.signal)
-
 _deferred: list[int] = []
 
 
@@ -60,17 +57,17 @@ def sigint_not_ignored() -> Iterator[None]:
     if not _ignores_sigint() or os.getpgrp() == os.getpgid(os.getppid()):
         yield
         return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    set_handler(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if handler_of(signal.SIGINT) is signal.default_int_handler:
+            set_handler(signal.SIGINT, int(signal.SIG_IGN))
 
 
 def _ignores_sigint() -> bool:
     is_main = threading.current_thread() is threading.main_thread()
-    return is_main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    return is_main and handler_of(signal.SIGINT) == signal.SIG_IGN
 
 
 @contextmanager
@@ -78,18 +75,18 @@ def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: _handler_of(number) for number in EXIT_SIGNALS}
+    before = {number: handler_of(number) for number in EXIT_SIGNALS}
     replaced = {
         number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)
     }
     for number in replaced:
-        _set_handler(number, handle)
+        set_handler(number, handle)
     try:
         yield
     finally:
         for number, handler in replaced.items():
-            if _handler_of(number) is handle:
-                _set_handler(number, handler)
+            if handler_of(number) is handle:
+                set_handler(number, handler)
 
 
 def _defer(signum: int, frame: FrameType | None) -> None:

@@ -17,6 +17,7 @@ from uuid import UUID
 from jobledger.models import Status, Why
 from jobledger.runs import reasons
 from jobledger.runs.execution import forks
+from jobledger.runs.execution.os_internals import set_handler
 
 SIGNAL = signal.SIGUSR2
 
@@ -102,13 +103,13 @@ os.register_at_fork(after_in_child=_pending.clear)
 def interruptible() -> Iterator[Interrupter]:
     """An interrupter for the current thread, armed until the end of the block."""
     interrupter = Interrupter()
-    previous = signal.signal(SIGNAL, _raise_pending) if _is_main() else None
+    previous = set_handler(SIGNAL, _raise_pending) if _is_main() else None
     try:
         yield interrupter
     finally:
         interrupter.disarm()
         if _is_main():
-            signal.signal(SIGNAL, previous)
+            set_handler(SIGNAL, previous)
 
 
 def _is_main() -> bool:

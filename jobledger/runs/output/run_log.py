@@ -89,6 +89,7 @@ class RunLog:
         self._write = write
         self._worker_logs = worker_logs
         self._gates: list[_Gate] = []
+        self._last = _LastHandler(self)
         self._known = set[int]()
         self._gated = set[int]()
 
@@ -103,18 +104,20 @@ class RunLog:
         handlers = {id(handler): handler for handler in self._before.handlers}
         self._gates = [gate for handler in handlers.values() if (gate := self._gate_for(handler))]
         self._gated = {gate.open() for gate in self._gates}
+        self._known = {*map(id, self._before.handlers), id(self._last)}
         if not self.passes_on:
-            self._add_last_handler()
-        self._known = {id(handler) for logger in self._before.loggers for handler in logger.handlers}
+            for logger in self._before.last_ones:
+                logger.addHandler(self._last)
 
     def end(self) -> None:
         for gate in self._gates:
             gate.close()
+        for logger in self._before.last_ones:
+            logger.removeHandler(self._last)
         self._before.restore()
         logging.root.manager.disable = self._disabled_level
-        known = set(map(id, self._before.loggers))
         # Configured by modules that were imported for the first time.
-        for logger in (each for each in loggers.all_loggers() if id(each) not in known):
+        for logger in self._before.added_since:
             for handler in logger.handlers:
                 _reconnect(handler)
 
@@ -152,12 +155,6 @@ class RunLog:
             return None
         worker_log = self._worker_logs.get(stream) if self._worker_logs and stream else None
         return _Gate(handler, stream, self, worker_log)
-
-    def _add_last_handler(self) -> None:
-        last = _LastHandler(self)
-        for logger in self._before.loggers:
-            if logger is logging.root or not logger.propagate:
-                logger.addHandler(last)
 
 
 class _Gate:
