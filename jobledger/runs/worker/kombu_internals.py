@@ -13,7 +13,8 @@ only messages that are too large, or compressed, have to be stopped before it de
 import json
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache, cached_property, partial
 from queue import Empty
 from typing import Any
@@ -67,6 +68,15 @@ class _Channel(redis.Channel):
     """Only delivers readable messages."""
 
     QoS = _QoS
+    _kept: Any = None
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """A client, the same one each time: kombu would make several for each message."""
+        channel: Any = self
+        if client is None and (self._kept is None or self._kept.connection_pool is not channel.pool):
+            self._kept = channel._create_client()  # noqa: SLF001 - its own
+        yield client or self._kept
 
     def _connparams(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - kombu's
         """The parameters of a connection; one that the event loop polls stops being polled when it closes."""

@@ -282,3 +282,23 @@ def test_all_redis_transports_of_kombu_are_guarded_and_others_are_not() -> None:
         assert issubclass(made.Channel, transport.Channel)
         assert made.Channel is not transport.Channel
     assert guarded(memory.Transport) is memory.Transport
+
+
+def test_a_channel_uses_one_client_for_each_pool_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def create(self: Any) -> Any:
+        made.append(SimpleNamespace(connection_pool=self._pool))
+        return made[-1]
+
+    monkeypatch.setattr(redis.Channel, "_create_client", create)
+    channel = Receiving().channel
+    clients = []
+    for pool in "first", "first", "second":
+        channel._pool = pool
+        with channel.conn_or_acquire() as client:
+            clients.append(client)
+    assert clients == [made[0], made[0], made[1]]
+    given = SimpleNamespace()
+    with channel.conn_or_acquire(given) as client:
+        assert client is given
