@@ -10,12 +10,14 @@ that Django executes.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Expression, Field, Model, QuerySet
+from django.db.models.expressions import RawSQL
 from django.db.models.sql import Query, UpdateQuery
 
 M = TypeVar("M", bound=Model)
@@ -43,7 +45,9 @@ class Given(Expression):
         if not hasattr(value, "resolve_expression"):
             return "%s", [self.output_field.get_db_prep_save(value, connection)]
         compiler = query.get_compiler(connection=connection)
-        found: tuple[str, Sequence[Any]] = compiler.compile(value.resolve_expression(query))
+        # SQL that refers to no column, such as the database's time, has nothing to resolve.
+        resolved = value if isinstance(value, RawSQL) else value.resolve_expression(query)
+        found: tuple[str, Sequence[Any]] = compiler.compile(resolved)
         return found
 
 
@@ -134,8 +138,11 @@ class UpdateOne(Update[M]):
             self._converters[key] = _converters(self._model, connection)
         for place, column, convert in self._converters[key]:
             values[place] = convert(values[place], column, connection)
-        names = [field.attname for field in self._model._meta.concrete_fields]
-        return self._model.from_db(connection.alias, names, values)
+        return self._model.from_db(connection.alias, self._names, values)
+
+    @cached_property
+    def _names(self) -> Sequence[str]:
+        return [field.attname for field in self._model._meta.concrete_fields]
 
 
 def _converters(model: type[Model], connection: BaseDatabaseWrapper) -> Sequence[_Converter]:

@@ -1,6 +1,7 @@
 """Which of the service's processes this is."""
 
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 _SERVERS = ("daphne", "gunicorn", "hypercorn", "mod_wsgi", "uvicorn", "uwsgi", "waitress-serve")
@@ -18,10 +19,15 @@ def service() -> str:
     """``web``, ``worker``, ``beat``, or ``command`` for everything else."""
     if _given:
         return _given
-    path = Path(sys.argv[0] if sys.argv else "")
+    return _started_by(*sys.argv)
+
+
+@lru_cache(maxsize=8)
+def _started_by(program: str = "", *words: str) -> str:
+    path = Path(program)
     # ``python -m celery`` has the path of a file in the package.
-    program = path.parent.name if path.name == "__main__.py" else path.stem
-    if program == "celery":
-        return next((word for word in sys.argv[1:] if word in (WORKER, BEAT)), COMMAND)
-    is_server = program in _SERVERS or "runserver" in sys.argv[1:2]
+    name = path.parent.name if path.name == "__main__.py" else path.stem
+    if name == "celery":
+        return next((word for word in words if word in (WORKER, BEAT)), COMMAND)
+    is_server = name in _SERVERS or "runserver" in words[:1]
     return WEB if is_server else COMMAND

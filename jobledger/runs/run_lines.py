@@ -75,7 +75,7 @@ def ended(run: Run, outcome: Outcome, *, again_at: datetime | None = None) -> No
 
 def _why(run: Run, outcome: Outcome, again_at: datetime | None) -> str:
     """After the other facts: why it did not succeed, and when it is tried again."""
-    why = reasons.explanation(outcome.of_run(run))
+    why = "" if outcome.status is Status.SUCCEEDED else reasons.explanation(outcome.of_run(run))
     found = f": {why}" if why else ""
     if again_at is None:
         return found
@@ -83,6 +83,8 @@ def _why(run: Run, outcome: Outcome, again_at: datetime | None) -> str:
 
 
 def _log(level: int, run: LoggedRun, text: str, *args: object, **facts: Any) -> None:
+    if not logger.isEnabledFor(level):
+        return
     # A lost run is another process's.
     if level < logging.ERROR and service() == COMMAND and not is_json():
         level = logging.DEBUG

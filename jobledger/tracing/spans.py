@@ -244,10 +244,13 @@ def _tracing() -> Any:
 
 
 def _tracer() -> Any:
-    """None without OpenTelemetry."""
+    """None without OpenTelemetry, or if it is not set up."""
     set_up()
     api = _tracing()
-    return None if api is None else api.get_tracer("jobledger", __version__)
+    # Redis' client imports the API, which without an SDK makes spans that nobody gets.
+    if api is None or isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
+        return None
+    return api.get_tracer("jobledger", __version__)
 
 
 @cache
