@@ -249,9 +249,9 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
         try:
             try:
                 may_beat = _may_beat()
-                end.heartbeat.start(may_beat=may_beat)
+                end.heartbeat.start(may_beat=may_beat, tick=captured.tick)
                 # Those of the heartbeat are not the job's.
-                threads = Threads()
+                threads = Threads(others=[end.heartbeat.thread])
                 # On the command line, the process waits for them when it exits.
                 waits = nullcontext() if taken_over else threads.awaited()
                 exits = nullcontext() if taken_over else exit_functions.called()

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from jobledger.runs.execution.multiprocessing_internals import (
@@ -22,10 +22,13 @@ THREAD_LOOK_SECONDS = 0.01
 class Threads:
     """The threads that the current job starts, or gives work to."""
 
-    def __init__(self) -> None:
-        """Those that are busy already are not the job's; an idle one may be given work by it."""
+    def __init__(self, *, others: Iterable[threading.Thread] = ()) -> None:
+        """Those that are busy already are not the job's; an idle one may be given work by it.
+
+        Nor are ``others``, which may start later.
+        """
         self._pid = os.getpid()
-        self._before = {each for each in threading.enumerate() if not is_idle(each)}
+        self._before = {each for each in threading.enumerate() if not is_idle(each)} | {*others}
 
     @contextmanager
     def awaited(self) -> Iterator[None]:

@@ -1,16 +1,17 @@
 """The heartbeat of a run: a thread that renews the lease and saves output and progress.
 
-It has its own connection, which it keeps open while the job runs, and so is outside any transaction of the
-job. It saves new output every second, and every few seconds updates ``heartbeat_at`` and the progress in one
-small statement. That statement also checks that the run still belongs to this process and has not been
-cancelled; the row is read only if it matches no row. Interrupting the job and enforcing its time limit are up
-to ``termination``.
+The thread starts once there may be something to save, which many a run does not live to see. It has its own
+connection, which it keeps open while the job runs, and so is outside any transaction of the job. It saves new
+output every second, and every few seconds updates ``heartbeat_at`` and the progress in one small statement.
+That statement also checks that the run still belongs to this process and has not been cancelled; the row is
+read only if it matches no row. Interrupting the job and enforcing its time limit are up to ``termination``.
 
 If the database is unavailable, the next beat tries again.
 """
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -41,6 +42,13 @@ OUTPUT_SECONDS = 1.0
 FIRST_LOOK_SECONDS = 0.05
 
 logger = line_logger(__name__)
+
+Ticker = Callable[[Callable[[], float | None]], bool]
+"""Has another thread call a function soon, and again as many seconds later as it returns, if any."""
+
+
+def _by_nobody(function: Callable[[], float | None]) -> bool:
+    return False
 
 
 @dataclass(kw_only=True)
@@ -102,18 +110,23 @@ class Heartbeat:
         memory = limits.memory_bytes
         self._memory_watch = MemoryWatch(run.pk, memory, self._termination, meter) if memory else None
         self._renew_at = 0.0
+        self._interval = min(settings.HEARTBEAT_SECONDS, OUTPUT_SECONDS)
+        self._pauses = _pauses(self._interval)
         self._stopped = threading.Event()
-        self._thread = threading.Thread(
+        self.thread = threading.Thread(
             target=self._run_until_stopped, name=f"heartbeat of {run}", daemon=True
         )
 
-    def start(self, *, may_beat: bool = True) -> None:
-        """Enforce the limits and, if other threads can see the run, start beating."""
+    def start(self, *, may_beat: bool = True, tick: Ticker = _by_nobody) -> None:
+        """Enforce the limits and, if other threads can see the run, start beating.
+
+        Until the first beat, ``tick`` may have another thread look what the run uses.
+        """
         self._termination.start()
         if self._memory_watch is not None:
             self._memory_watch.start()
-        if may_beat:
-            self._thread.start()
+        if may_beat and not tick(self._look_or_beat):
+            self.thread.start()
 
     def job_has_ended(self) -> None:
         """Enforce no limit and no cancel any more. If the process is being killed, wait for that."""
@@ -125,8 +138,8 @@ class Heartbeat:
         """Stop; if a beat is in progress, wait for it."""
         self.job_has_ended()
         self._stopped.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        if self.thread.ident is not None:
+            self.thread.join()
 
     def save_progress(self) -> None:
         """Save the final progress, if the job reports any."""
@@ -152,10 +165,11 @@ class Heartbeat:
                 self._renew_at = time.monotonic() + settings.HEARTBEAT_SECONDS
 
     def _run_until_stopped(self) -> None:
-        interval = min(settings.HEARTBEAT_SECONDS, OUTPUT_SECONDS)
         with by_service(), kept_open():
-            self._look_often(interval)
-            while not self._stopped.wait(interval):
+            for pause in self._pauses:
+                if not self._stopped.wait(pause):
+                    self._meter.look()
+            while not self._stopped.wait(self._interval):
                 try:
                     # The job may fork at any time.
                     with ledger_connection(), between_forks():
@@ -163,13 +177,18 @@ class Heartbeat:
                 except Error as error:
                     logger.debug("Could not save the heartbeat of run %s: %s", self._run.pk, error)
 
-    def _look_often(self, seconds: float) -> None:
-        """Until the first beat, which many a run does not reach."""
-        pause = FIRST_LOOK_SECONDS
-        while pause < seconds and not self._stopped.wait(pause):
-            self._meter.look()
-            seconds -= pause
-            pause *= 2
+    def _look_or_beat(self) -> float | None:
+        """Look, and return in how many seconds to do so again; None if the beats' thread has started."""
+        self._meter.look()
+        if (pause := next(self._pauses, None)) is not None:
+            return pause
+        try:
+            self.thread.start()
+        except RuntimeError as error:  # the job has started as many as there may be
+            with by_service():
+                logger.debug("The heartbeat of run %s cannot start yet: %s", self._run.pk, error)
+            return self._interval
+        return None
 
     def _renew(self) -> None:
         owned = _owned(self._run)
@@ -210,6 +229,15 @@ def pending_interrupt(run: Run) -> JobInterrupt | None:
         return LeaseLost(Why.of(Reason.LOST_HEARTBEAT), run_id=run.pk)
     requested_at, *why = columns
     return None if requested_at is None else JobCancelled(Why.read(*why), run_id=run.pk)
+
+
+def _pauses(seconds: float) -> Iterator[float]:
+    """Between looks, of which the first ones come soon, until the beats begin."""
+    pause = FIRST_LOOK_SECONDS
+    while pause < seconds:
+        yield pause
+        seconds -= pause
+        pause *= 2
 
 
 def _owned(run: Run) -> QuerySet[Run]:

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import IO, Any, Self, TextIO, cast
@@ -61,6 +61,13 @@ class Capture:
 
     def hand_over(self, outcome: bytes) -> bool:
         """Leave the outcome to whoever records the run once this process has ended; False if nobody does."""
+        return False
+
+    def tick(self, function: Callable[[], float | None]) -> bool:
+        """Have the thread that reads call it soon, and again as many seconds later as it returns, if any.
+
+        It must not take long. Returns False if there is no such thread.
+        """
         return False
 
     @contextmanager
@@ -209,6 +216,10 @@ class _WorkerCapture(_ProcessCapture):
     def note_usage(self, usage: Usage) -> None:
         if self._memory is not None:
             self._memory.usage = usage
+
+    def tick(self, function: Callable[[], float | None]) -> bool:
+        self._descriptors.tick = function
+        return self._descriptors.is_open
 
     def hand_over(self, outcome: bytes) -> bool:
         if self._memory is None or not salvage.is_kept(self._run.pk):

@@ -10,9 +10,11 @@ read, the order in which it did is not known.
 
 import ctypes
 import fcntl
+import math
 import os
 import select
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -23,6 +25,7 @@ from jobledger.runs.output.run_memory import RunMemory
 from jobledger.runs.output.streams import DESCRIPTORS
 
 READ_BYTES = 64 * 1024
+TICK_SECONDS = 0.05
 _C, _C_WITH_GIL = ctypes.CDLL(None), ctypes.PyDLL(None)
 
 
@@ -38,12 +41,16 @@ class Descriptors:
         """Duplicates of what the descriptors were before."""
         self.pipes: dict[Stream, int] = {}
         """The ends to read from."""
+        self.tick: Callable[[], float | None] | None = None
+        """Called by the thread after ``TICK_SECONDS``, and again as many seconds later as it returns."""
+        self._tick_at = math.inf
         self._received = received
         self._memory = memory
         self._opened: list[_Descriptor] = []
         self._readers: dict[int, _Descriptor] = {}
         self._is_reading = False
-        self._is_open = False
+        self.is_open = False
+        """Whether they are replaced."""
 
     def begin(self) -> None:
         """Raises OSError or RuntimeError, and changes nothing, if the process is at one of its limits."""
@@ -51,20 +58,21 @@ class Descriptors:
             self._open()
             for stream, descriptor in DESCRIPTORS.items():
                 self._replace(stream, descriptor)
-            self._is_open = True
+            self.is_open = True
+            self._tick_at = time.monotonic() + TICK_SECONDS
             self._thread = threading.Thread(
                 target=self._read_until_end, name="output of the job", daemon=True
             )
             self._thread.start()
         except (OSError, RuntimeError):
-            self._is_open = False
+            self.is_open = False
             self._restore()
             self._close()
             raise
 
     def take_in(self) -> None:
         """Receive what is in the pipes now. The caller holds the lock."""
-        if not (self._is_reading or not self._is_open):
+        if not (self._is_reading or not self.is_open):
             # The job may have closed all descriptors.
             with suppress(OSError):
                 if self._memory is not None and self._memory.is_spooled:
@@ -80,11 +88,11 @@ class Descriptors:
 
     def end(self) -> None:
         """Restore the descriptors, and receive what is in the pipes. Does nothing if ``begin`` failed."""
-        if not self._is_open:
+        if not self.is_open:
             return
         # Otherwise, what C libraries have buffered would appear in a later run.
         _C.fflush(ctypes.c_void_p.in_dll(_C, "stdout"))
-        self._is_open = False
+        self.is_open = False
         if not all(each.is_ours() for each in self._opened):
             # The job has closed all descriptors, as daemons do. By now, their numbers may belong to others,
             # and the thread cannot be woken.
@@ -144,14 +152,28 @@ class Descriptors:
             if self._wake in written:
                 return
             # In turn: one that is being written to all the time must not keep the other from being read.
-            while written and self._is_open:
+            while written and self.is_open:
                 written = [descriptor for descriptor in written if self._try_to_read(descriptor)]
+                self._tick_if_due()
+            self._tick_if_due()
+        while self.is_open and self.tick and self._tick_at < math.inf:
+            time.sleep(self._seconds_to_tick() or 0.0)
+            self._tick_if_due()
+
+    def _tick_if_due(self) -> None:
+        if self.is_open and time.monotonic() >= self._tick_at:
+            seconds = self.tick() if self.tick else TICK_SECONDS
+            self._tick_at = math.inf if seconds is None else time.monotonic() + seconds
+
+    def _seconds_to_tick(self) -> float | None:
+        """None if there is none."""
+        return None if self._tick_at == math.inf else max(0.0, self._tick_at - time.monotonic())
 
     def _written(self) -> list[int]:
-        """Wait until there is something to read, or the end."""
+        """Wait until there is something to read, or the end, or until it is time for a tick."""
         # The job may close them just now.
         with suppress(OSError, ValueError):
-            return [descriptor for descriptor, _ in self._events.poll()]
+            return [descriptor for descriptor, _ in self._events.poll(self._seconds_to_tick())]
         return []
 
     def _try_to_read(self, descriptor: int) -> bool:

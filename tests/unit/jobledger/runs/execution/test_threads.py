@@ -30,6 +30,16 @@ def test_a_thread_that_goes_on_is_named() -> None:
     assert threads.left() == []
 
 
+def test_a_thread_of_the_service_is_not_the_jobs_although_it_starts_later() -> None:
+    may_end = threading.Event()
+    thread = threading.Thread(target=may_end.wait, name="heartbeat")
+    threads = Threads(others=[thread])
+    thread.start()
+    assert threads.left() == []
+    may_end.set()
+    thread.join()
+
+
 def test_a_thread_that_is_about_to_end_may_do_so() -> None:
     threads = Threads()
     threading.Timer(0.05, lambda: None).start()

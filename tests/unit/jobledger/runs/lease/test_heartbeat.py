@@ -1,5 +1,6 @@
 """A heartbeat renews the lease, saves output and progress, and notices when the run is to end."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -99,6 +100,59 @@ def test_what_a_run_uses_is_noted_before_its_first_beat(
     wait_until(lambda: len(noted) >= 3, what="it has looked")
     beating.heartbeat.stop()
     assert all(each.peak_memory_bytes for each in noted)
+
+
+Ticking = tuple[Beating, Callable[[], float | None]]
+
+
+@pytest.fixture
+def ticking(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Ticking:
+    """A heartbeat, and what another thread is to call until its own begins."""
+    override(settings, HEARTBEAT_SECONDS=3600, LEASE_SECONDS=3 * 3600)
+    ticks: list[Callable[[], float | None]] = []
+
+    def tick(function: Callable[[], float | None]) -> bool:
+        ticks.append(function)
+        return True
+
+    beating = Beating()
+    beating.heartbeat.start(tick=tick)
+    return beating, ticks[0]
+
+
+def test_its_thread_starts_when_the_first_beat_is_near(
+    ticking: Ticking,
+) -> None:
+    beating, tick = ticking
+    pauses = []
+    while (pause := tick()) is not None:
+        assert beating.heartbeat.thread.ident is None
+        pauses.append(pause)
+    assert pauses == [0.05, 0.1, 0.2, 0.4]
+    assert beating.heartbeat.thread.is_alive()
+    beating.heartbeat.stop()
+    assert not beating.heartbeat.thread.is_alive()
+
+
+def test_a_thread_that_cannot_start_is_tried_again(ticking: Ticking, monkeypatch: pytest.MonkeyPatch) -> None:
+    beating, tick = ticking
+
+    def refuse() -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(beating.heartbeat.thread, "start", refuse)
+        assert [tick() for _ in range(6)][-2:] == [1.0, 1.0]
+    assert tick() is None
+    beating.heartbeat.stop()
+
+
+def test_one_that_has_not_started_is_not_awaited(
+    ticking: Ticking,
+) -> None:
+    beating, _ = ticking
+    beating.heartbeat.stop()
+    assert beating.heartbeat.thread.ident is None
 
 
 def test_output_is_saved_once_by_the_next_beat() -> None:

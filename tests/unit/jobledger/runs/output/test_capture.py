@@ -249,6 +249,43 @@ def test_a_job_may_close_all_descriptors() -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
+def test_the_reading_thread_calls_back_until_it_is_told_enough() -> None:
+    seconds = iter((0.01, 0.02, None))
+    called: list[int] = []
+
+    def tick() -> float | None:
+        called.append(threading.get_ident())
+        return next(seconds)
+
+    with of_worker(Run()) as captured:
+        reader = cast("Any", captured)._descriptors._thread
+        assert captured.tick(tick)
+        print("meanwhile", flush=True)
+        wait_until(lambda: len(called) == 3, what="it was called three times")
+        captured.end()
+    assert called == [reader.ident] * 3
+
+
+def test_it_also_does_if_the_job_closes_all_descriptors() -> None:
+    if (pid := os.fork()) == 0:
+        called: list[float] = []
+
+        def tick() -> float:
+            called.append(0.01)
+            return called[-1]
+
+        with of_worker(Run()) as captured:
+            os.closerange(3, 900)
+            captured.tick(tick)
+            wait_until(lambda: len(called) > 2, what="it is called")
+            os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_without_a_reading_thread_nobody_calls_back() -> None:
+    assert not of_call(OutputRecorder(1000)).tick(lambda: None)
+
+
 def test_a_job_may_replace_its_streams() -> None:
     before = sys.stdout
     with capturing() as pieces:
