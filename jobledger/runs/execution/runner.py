@@ -23,7 +23,6 @@ from jobledger import clock
 from jobledger.escapes import line_logger
 from jobledger.jobs import options, registry
 from jobledger.jobs.functions import FunctionCommand
-from jobledger.jobs.options.kept_parsers import parser_for_run
 from jobledger.logs.running import logging_as
 from jobledger.logs.service import WORKER, name_service
 from jobledger.models import Run, Status, Stream
@@ -313,9 +312,7 @@ def _call(run: Run, captured: Capture) -> None:
         _call_function(command, run, captured)
         return
     # As `call_command` does, which would create another one.
-    parser = parser_for_run(command, job.name)
-    if parser is None and run.options:
-        parser = command.create_parser("", job.name)
+    parser = command.create_parser("", job.name) if run.options else None
     argv = options.to_argv(parser, run.options) if parser else []
     options.parsing_strictly(command, parser)
     if (execution := _current.get()) is not None:
