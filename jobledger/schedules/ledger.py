@@ -299,15 +299,17 @@ def _skip_above_limits(runs: Sequence[Run], backlog: Backlog) -> None:
     """Skip slots of jobs that allow overlap, if too many runs are already queued or running.
 
     A backfill's runs are not counted, since they must not keep others from running. Neither are the runs of
-    this batch, so that neither schedules that are due together nor a schedule that catches up are cut off
-    halfway, nor those that give way to them, nor those that wait because their policy starts each missed run:
-    the catch-up limit is theirs.
+    this batch, and of others for the same times, so that neither schedules that are due together nor a
+    schedule that catches up are cut off halfway, nor those that give way to them, nor those that wait because
+    their policy starts each missed run: the catch-up limit is theirs.
     """
     overlapping = [run for run in runs if run.status == Status.QUEUED and _may_overlap(run)]
     if not overlapping:
         return
     # Not filtered by schedule: then the database might scan all of their runs.
     counted = Run.objects.filter(status__in=LIVE).exclude(trigger=Trigger.BACKFILL)
+    if times := [run.scheduled_for for run in overlapping if run.scheduled_for is not None]:
+        counted = counted.exclude(scheduled_for__range=(min(times), max(times)))
     groups = counted.order_by().values_list("schedule", "job")
     of_schedule, of_job = Counter[int | None](), Counter[str]()
     for schedule_id, job, count in groups.annotate(count=Count("pk")):

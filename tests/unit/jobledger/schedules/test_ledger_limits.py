@@ -105,6 +105,21 @@ def test_schedules_that_are_due_together_and_slots_that_catch_up_are_not_cut_off
     assert {status for status, _ in recorded_at_noon()} == {"queued"}
 
 
+def test_schedules_that_are_due_together_are_not_cut_off_by_those_of_the_batches_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Allowing, "max_live", 3)
+    monkeypatch.setattr(ledger, "BATCH", 2)
+    for number in range(5):
+        overlapping(f"schedule {number}")
+    for _ in range(3):
+        ledger.record_due(NOON)
+    assert list(Run.objects.values_list("status", flat=True)) == ["queued"] * 5
+    ledger.record_due(NOON + HOUR)
+    later = Run.objects.filter(scheduled_for=NOON + HOUR)
+    assert list(later.values_list("status", flat=True)) == ["skipped"] * 2
+
+
 def test_where_runs_do_not_overlap_their_guard_is_the_limit() -> None:
     live(100, overlapping(concurrency=Concurrency.QUEUE))
     assert [status for status, _ in recorded_at_noon()] == ["queued"]
