@@ -1,0 +1,160 @@
+"""What a service's processes and its database's server have used, and what is measured inside the service."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from subprocess import PIPE, Popen, TimeoutExpired
+from typing import Any, LiteralString, Self
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg
+
+from benchmarks import services
+from benchmarks.plan.inside import READY
+from tests.integration.service import ROOT, Service
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+WAL = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+STATEMENT_SECONDS = 60
+DOCKER_SECONDS = 30
+PART_SECONDS = 300
+"""How long a part that is in the service may prepare itself, and then take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """What was used until a moment, or between two of them."""
+
+    seconds: float = 0.0
+    """Of the clock."""
+    own_ms: float = 0.0
+    """CPU time of processes of the service."""
+    database_ms: float = 0.0
+    wal_bytes: float = 0.0
+
+    def __sub__(self, other: Self) -> "Used":
+        """What was used since the other moment."""
+        return Used(
+            seconds=self.seconds - other.seconds,
+            own_ms=self.own_ms - other.own_ms,
+            database_ms=self.database_ms - other.database_ms,
+            wal_bytes=self.wal_bytes - other.wal_bytes,
+        )
+
+    def times(self, number: float) -> "Used":
+        return Used(
+            seconds=self.seconds * number,
+            own_ms=self.own_ms * number,
+            database_ms=self.database_ms * number,
+            wal_bytes=self.wal_bytes * number,
+        )
+
+    def beyond(self, second: "Used") -> "Used":
+        """What was not used in each second anyway."""
+        rest = self - second.times(self.seconds)
+        return Used(
+            seconds=self.seconds,
+            own_ms=max(rest.own_ms, 0),
+            database_ms=max(rest.database_ms, 0),
+            wal_bytes=max(rest.wal_bytes, 0),
+        )
+
+
+class Meter:
+    """Reads what has been used, through a connection that stays open: a new one costs more than much else."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Raises RuntimeError if the server's container cannot be found."""
+        self._connection, self._server = connection, psutil.Process(_server_pid())
+
+    def now(self, *pids: int) -> Used:
+        """Since they were started: these processes of the service with their children, and the server."""
+        # With what backends have used that have ended meanwhile.
+        ended = self._server.cpu_times()
+        database = services.cpu_seconds(self._server.pid) + ended.children_user + ended.children_system
+        return Used(
+            seconds=self.value("SELECT extract(epoch FROM clock_timestamp())"),
+            own_ms=sum(map(services.cpu_seconds, pids)) * 1000,
+            database_ms=database * 1000,
+            wal_bytes=self.value(WAL),
+        )
+
+    def value(self, statement: LiteralString) -> float:
+        """The only value of a query."""
+        row = self._connection.execute(statement).fetchone()
+        assert row, f"{statement} has found nothing"
+        return float(row[0] or 0)
+
+    def counts(self, statement: LiteralString) -> dict[str, int]:
+        """The numbers by name."""
+        return {str(name): int(number) for name, number in self._connection.execute(statement)}
+
+    def vacuum(self) -> None:
+        """Now, so that the server does not do it while something is measured."""
+        self._connection.execute("VACUUM ANALYZE")
+
+
+@contextmanager
+def meter_of(running: Service) -> Iterator[Meter]:
+    """A meter none of whose statements waits for longer than ``STATEMENT_SECONDS``."""
+    options = f"-c statement_timeout={STATEMENT_SECONDS}s"
+    with psycopg.connect(running.database_url, autocommit=True, options=options) as connection:
+        yield Meter(connection)
+
+
+@contextmanager
+def prepared(running: Service, *arguments: str) -> Iterator[Callable[[], float]]:
+    """A part that is in the service, once it is ready.
+
+    The value makes it begin, and returns the seconds of CPU time that it took. Raises TimeoutError if it is
+    not ready or not done in time, and RuntimeError if it fails; its traceback is on stderr.
+    """
+    command = (sys.executable, "-m", "benchmarks.plan.inside", *arguments)
+    with Popen(command, cwd=ROOT, env=running.environment, stdin=PIPE, stdout=PIPE) as process:
+        try:
+            _await_ready(process, " ".join(arguments))
+            yield partial(_finish, process, " ".join(arguments))
+        finally:
+            process.kill()
+
+
+def _await_ready(process: "Popen[bytes]", what: str) -> None:
+    assert process.stdout
+    if not select.select([process.stdout], [], [], PART_SECONDS)[0]:
+        raise TimeoutError(f"“{what}” was not ready within {PART_SECONDS} s")
+    if process.stdout.readline().decode().strip() != READY:
+        raise RuntimeError(f"“{what}” has ended with {process.wait(PART_SECONDS)}")
+
+
+def _finish(process: "Popen[bytes]", what: str) -> float:
+    try:
+        printed, _ = process.communicate(b"\n", PART_SECONDS)
+    except TimeoutExpired as late:
+        raise TimeoutError(f"“{what}” took more than {PART_SECONDS} s") from late
+    if process.returncode:
+        raise RuntimeError(f"“{what}” has ended with {process.returncode}")
+    return float(json.loads(printed)["seconds"])
+
+
+def _server_pid() -> int:
+    """Of the server in the container that publishes the port."""
+    port = urlsplit(os.environ["DATABASE_URL"]).port
+    container = _docker("ps", "--quiet", "--filter", f"publish={port}")
+    if not container:
+        raise RuntimeError(f"no container publishes port {port}, where the database is")
+    return int(_docker("inspect", "--format", "{{.State.Pid}}", container))
+
+
+def _docker(*arguments: str) -> str:
+    done = subprocess.run(
+        ("docker", *arguments), check=True, capture_output=True, text=True, timeout=DOCKER_SECONDS
+    )
+    return done.stdout.strip()

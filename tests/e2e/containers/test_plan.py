@@ -1,0 +1,33 @@
+"""The costs that a plan is computed from can be measured, and so can a burst, whatever they are."""
+
+from dataclasses import fields
+
+import pytest
+
+from benchmarks.plan import burst
+from benchmarks.plan.costs import Costs
+from benchmarks.plan.measuring import measured
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_every_cost_is_measured() -> None:
+    costs = measured(3, beats=1)
+
+    figures = {each.name: getattr(costs, each.name) for each in fields(Costs)}
+    # In so short a time, some need less CPU time than the clock can tell.
+    must_be_there = {
+        name for name in figures if "_bytes_" in name or name in ("child_mib", "machine", "measured_on")
+    }
+    assert [name for name in must_be_there if not figures[name]] == []
+    assert [name for name, value in figures.items() if isinstance(value, float) and value < 0] == []
+
+
+def test_a_burst_is_executed_by_as_many_workers() -> None:
+    one, two = burst.measured(20, [1, 2], children=1)
+
+    assert [(each.count, each.workers, each.children) for each in (one, two)] == [(20, 1, 1), (20, 2, 1)]
+    for each in (one, two):
+        assert 0 < each.executed_seconds < 60
+        assert 0 < each.published_seconds < 60
+        assert min(each.beat_ms, each.worker_ms, each.database_ms) > 0
