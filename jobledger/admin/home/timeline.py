@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
+from html import escape
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +30,7 @@ from django.db.models import (
 )
 from django.db.models.expressions import Func
 from django.db.models.functions import Coalesce
-from django.utils.html import escape, format_html, format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from jobledger import formats
@@ -146,10 +147,12 @@ def read_bars(axis: TimeAxis) -> list[Bar]:
         .annotate(
             rank=Min(_RANK),
             count=Count("pk"),
-            begin=Min(begin),
-            end=Max(Case(When(status=Status.RUNNING, then=now), default=Coalesce("finished_at", begin))),
-            first_queued=Min("queued_at"),
-            last_queued=Max("queued_at"),
+            begin=_Unconverted(Min(begin)),
+            end=_Unconverted(
+                Max(Case(When(status=Status.RUNNING, then=now), default=Coalesce("finished_at", begin)))
+            ),
+            first_queued=_Unconverted(Min("queued_at")),
+            last_queued=_Unconverted(Max("queued_at")),
             one=Min(_Text("pk")),
         )
         .order_by()
@@ -158,17 +161,22 @@ def read_bars(axis: TimeAxis) -> list[Bar]:
 
 
 def _bar(found: Mapping[str, Any]) -> Bar:
-    begin = found["begin"]
+    begin = _time(found["begin"])
     return Bar(
         job=found["name"],
         status=SEVERITY[found["rank"]],
         begin=begin,
-        end=max(begin, found["end"]),
-        first_queued=found["first_queued"],
-        last_queued=found["last_queued"],
+        end=max(begin, _time(found["end"])),
+        first_queued=_time(found["first_queued"]),
+        last_queued=_time(found["last_queued"]),
         count=found["count"],
         run_id=UUID(found["one"]) if found["count"] == 1 else None,
     )
+
+
+def _time(value: datetime | str) -> datetime:
+    """What SQLite has is text, without the time zone, which is UTC."""
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 
 def job_rows(bars: Iterable[Bar], axis: TimeAxis, planned: Iterable[PlannedMark] = ()) -> list[JobRow]:
@@ -348,6 +356,13 @@ class _Text(Func):
 
     def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         return self.as_sql(compiler, connection, template="(%(expressions)s)::text", **extra)
+
+
+class _Unconverted(Func):
+    """A time as the database returns it: Django takes ten times as long to convert one of SQLite's."""
+
+    output_field = CharField()
+    template = "%(expressions)s"
 
 
 class _TimeSlice(Func):
