@@ -10,19 +10,22 @@ is a hollow box.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
+from html import escape
 from statistics import median
 from typing import Any, Self
 from uuid import UUID
 
-from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, DateTimeField, Min, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
-from django.utils.html import escape, format_html
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
+from jobledger.admin.unconverted import Unconverted, time_of
 from jobledger.jobs.registry import Job
 from jobledger.models import COMPLETED, FAILURES, LIVE, SUCCESSES, Run, Status
 
@@ -30,7 +33,12 @@ WINDOW = 50
 """The number of newest runs in statistics and duration charts."""
 _JOBS_PER_QUERY = 200
 """SQLite supports at most 500 terms in a compound SELECT."""
-_COLUMNS = ("pk", "status", "queued_at", "started_at", "finished_at")
+_COLUMNS: tuple[str | Unconverted, ...] = (
+    *("pk", "status"),
+    *(Unconverted(name) for name in ("queued_at", "started_at", "finished_at")),
+)
+
+_BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
 _STEP, _BAR_WIDTH = 6, 5
 _GROUND, _HEIGHT = 20, 24
@@ -172,13 +180,22 @@ def schedule_counts(jobs: Iterable[Job]) -> Mapping[str, ScheduleCounts]:
 
 def runs_of_schedules(schedule_ids: Collection[int], limit: int) -> dict[int, NewestRuns]:
     """Up to ``limit`` runs of each schedule. Schedules without runs are omitted."""
-    condition = Q()
-    for schedule_id, oldest in _oldest_in_limit(schedule_ids, limit):
-        condition |= Q(schedule=schedule_id) & (Q() if oldest is None else Q(queued_at__gte=oldest))
+    # Not combined one by one, which would copy those before each time.
+    conditions = [
+        Q(schedule=schedule_id) if oldest is None else Q(schedule=schedule_id, queued_at__gte=oldest)
+        for schedule_id, oldest in (
+            _oldest_in_limit(schedule_ids, limit)
+            if len(schedule_ids) > 1
+            # Of a single one, a subquery in the same statement is as fast.
+            else ((each, _oldest_of(each, limit)) for each in schedule_ids)
+        )
+    ]
     found: dict[int, list[RecentRun]] = {}
     # An empty condition would match every run.
     for schedule_id, *values in (
-        Run.objects.filter(condition).values_list("schedule", *_COLUMNS) if condition else ()
+        Run.objects.filter(Q(*conditions, _connector=Q.OR)).values_list("schedule", *_COLUMNS)
+        if conditions
+        else ()
     ):
         found.setdefault(schedule_id, []).append(_recent_run(*values))
     return {pk: NewestRuns.of(runs, limit, has_ties=True) for pk, runs in found.items()}
@@ -246,19 +263,25 @@ def _oldest_in_limit(schedule_ids: Collection[int], limit: int) -> Iterable[tupl
     return pairs
 
 
+def _oldest_of(schedule_id: int, limit: int) -> Coalesce:
+    """The same of one schedule, as an expression: before all runs if there are fewer."""
+    newest = Run.objects.filter(schedule=schedule_id).order_by("-queued_at").values("queued_at")
+    return Coalesce(Subquery(newest[limit - 1 : limit]), Value(_BEFORE_ALL, output_field=DateTimeField()))
+
+
 def _recent_run(
     run_id: UUID,
     status: str,
-    queued_at: datetime,
-    started_at: datetime | None,
-    finished_at: datetime | None,
+    queued_at: datetime | str,
+    started_at: datetime | str | None,
+    finished_at: datetime | str | None,
 ) -> RecentRun:
     return RecentRun(
         id=run_id,
         status=Status(status),
-        queued_at=queued_at,
-        started_at=started_at,
-        finished_at=finished_at,
+        queued_at=time_of(queued_at),
+        started_at=None if started_at is None else time_of(started_at),
+        finished_at=None if finished_at is None else time_of(finished_at),
     )
 
 

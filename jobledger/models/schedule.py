@@ -323,6 +323,9 @@ class Pause(models.Model):
         what = self.schedule.name if self.schedule else "everything"
         return f"{what} paused {self.terms(datetime.isoformat)}"
 
+    def is_active_at(self, time: datetime) -> bool:
+        return self.since <= time and (self.until is None or self.until > time)
+
     def terms(self, format_time: Callable[[datetime], str]) -> str:
         """The user, the end and the reason, as formatted by ``pause_terms``."""
         until = format_time(self.until) if self.until else None

@@ -1,6 +1,6 @@
 """The stored pauses, as planning needs them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from jobledger.jobs import registry
@@ -10,14 +10,16 @@ from jobledger.schedules.planning.policy import PausePeriod
 
 
 class PauseLookup:
-    """The pauses of some schedules and of the whole service, read with one query."""
+    """The pauses of some schedules and of the whole service, read with one query at most."""
 
-    def __init__(self, schedule_ids: Collection[int], since: datetime) -> None:
-        """Read the pauses that end after ``since``."""
+    def __init__(
+        self, schedule_ids: Collection[int], since: datetime, *, rows: Iterable[Pause] | None = None
+    ) -> None:
+        """Read the pauses that end after ``since``, unless they are known to be these ``rows``."""
         # There are few pauses. A query by id would need a parameter per schedule, which databases limit.
         wanted = {None, *schedule_ids}
         self._pauses: dict[int | None, list[PausePeriod]] = {}
-        for row in Pause.objects.ending_after(since):
+        for row in Pause.objects.ending_after(since) if rows is None else rows:
             if row.schedule_id in wanted:
                 self._pauses.setdefault(row.schedule_id, []).append(_pause_period(row))
 

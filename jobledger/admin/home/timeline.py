@@ -36,6 +36,7 @@ from django.utils.safestring import SafeString, mark_safe
 from jobledger import formats
 from jobledger.admin.display import RunUrls
 from jobledger.admin.home.planned import PlannedMark
+from jobledger.admin.unconverted import Unconverted, time_of
 from jobledger.models import PROBLEMS, Run, Status
 
 LABEL_WIDTH = 170
@@ -147,12 +148,12 @@ def read_bars(axis: TimeAxis) -> list[Bar]:
         .annotate(
             rank=Min(_RANK),
             count=Count("pk"),
-            begin=_Unconverted(Min(begin)),
-            end=_Unconverted(
+            begin=Unconverted(Min(begin)),
+            end=Unconverted(
                 Max(Case(When(status=Status.RUNNING, then=now), default=Coalesce("finished_at", begin)))
             ),
-            first_queued=_Unconverted(Min("queued_at")),
-            last_queued=_Unconverted(Max("queued_at")),
+            first_queued=Unconverted(Min("queued_at")),
+            last_queued=Unconverted(Max("queued_at")),
             one=Min(_Text("pk")),
         )
         .order_by()
@@ -161,22 +162,17 @@ def read_bars(axis: TimeAxis) -> list[Bar]:
 
 
 def _bar(found: Mapping[str, Any]) -> Bar:
-    begin = _time(found["begin"])
+    begin = time_of(found["begin"])
     return Bar(
         job=found["name"],
         status=SEVERITY[found["rank"]],
         begin=begin,
-        end=max(begin, _time(found["end"])),
-        first_queued=_time(found["first_queued"]),
-        last_queued=_time(found["last_queued"]),
+        end=max(begin, time_of(found["end"])),
+        first_queued=time_of(found["first_queued"]),
+        last_queued=time_of(found["last_queued"]),
         count=found["count"],
         run_id=UUID(found["one"]) if found["count"] == 1 else None,
     )
-
-
-def _time(value: datetime | str) -> datetime:
-    """What SQLite has is text, without the time zone, which is UTC."""
-    return value if isinstance(value, datetime) else datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 
 def job_rows(bars: Iterable[Bar], axis: TimeAxis, planned: Iterable[PlannedMark] = ()) -> list[JobRow]:
@@ -356,13 +352,6 @@ class _Text(Func):
 
     def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         return self.as_sql(compiler, connection, template="(%(expressions)s)::text", **extra)
-
-
-class _Unconverted(Func):
-    """A time as the database returns it: Django takes ten times as long to convert one of SQLite's."""
-
-    output_field = CharField()
-    template = "%(expressions)s"
 
 
 class _TimeSlice(Func):

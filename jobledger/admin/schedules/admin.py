@@ -39,7 +39,7 @@ from jobledger.admin.schedules.edit_form import Conflict, ConflictError, EditFor
 from jobledger.admin.schedules.listing import ScheduleList
 from jobledger.admin.schedules.policy_form import PolicyForm
 from jobledger.admin.schedules.preview import formatted_preview
-from jobledger.admin.schedules.status import overview, without_unreadable_times
+from jobledger.admin.schedules.status import ScheduleOverview, overview, without_unreadable_times
 from jobledger.admin.schedules.target import TargetForm, stored_target
 from jobledger.admin.schedules.versions.pages import ScheduleVersions
 from jobledger.admin_site import page_url, page_view
@@ -92,9 +92,9 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
         if not self._may_edit(request, stored):
             if request.method == "POST" or stored is None:
                 raise PermissionDenied
-            return self._page(request, EditForm(stored=stored, now=clock.now()))
+            return self._page(request, EditForm(stored=stored, now=_found_at(stored)))
         if request.method != "POST":
-            form = EditForm(stored=stored, now=clock.now(), job_name=_requested_job(request))
+            form = EditForm(stored=stored, now=_found_at(stored), job_name=_requested_job(request))
             return self._page(request, form)
         return self._post(request, stored)
 
@@ -269,7 +269,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
             "has_errors": _has_errors(request, form),
             "preview": formatted_preview(form),
             "preview_url": _url("preview", stored),
-            "overview": overview(stored, form.now, with_runs=may_see_runs) if stored else None,
+            "overview": _overview(stored, form, with_runs=may_see_runs),
             "origin": origin.origins([stored]).get(stored.pk) if stored else None,
             "predecessors": _predecessors(stored),
             "obstacles": _obstacles(stored, form, with_runs=may_see_runs),
@@ -293,6 +293,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
         schedules = schedules.annotate(
             unfinished_backfill=backfills.UNFINISHED,
             own_subscription=following.own_subscription(request.user),
+            found_at=clock.in_statement(),
         )
         found: PeriodicTask = get_object_or_404(schedules, pk=number_in(object_id))
         if not self.has_view_permission(request, found):
@@ -318,12 +319,24 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
         return schedule
 
 
+def _found_at(stored: PeriodicTask | None) -> datetime:
+    """The database's time, which it told with the schedule."""
+    found: datetime = clock.now() if stored is None else stored.found_at
+    return found
+
+
 def _requested_job(request: HttpRequest) -> str:
     """The job (or its task) in the URL; empty if there is none."""
     try:
         return registry.find(request.GET.get("job") or request.GET.get("task", "")).name
     except registry.UnknownJobError:
         return ""
+
+
+def _overview(stored: PeriodicTask | None, form: EditForm, *, with_runs: bool) -> ScheduleOverview | None:
+    if stored is None:
+        return None
+    return overview(stored, form.now, with_runs=with_runs, pauses=form.pauses)
 
 
 def _next_run(schedule: PeriodicTask, now: datetime) -> str:

@@ -28,7 +28,7 @@ from jobledger.admin.schedules.policy_form import PolicyForm
 from jobledger.admin.schedules.snapshot import Snapshot, changes_between, snapshot_of
 from jobledger.admin.schedules.target import TargetForm, selected_job, stored_target
 from jobledger.jobs import json_text, registry
-from jobledger.models import SchedulePolicy
+from jobledger.models import Pause, SchedulePolicy
 from jobledger.schedules import stored_schedules, stored_times
 from jobledger.schedules.chains import links
 from jobledger.schedules.pause_lookup import PauseLookup
@@ -108,6 +108,11 @@ class EditForm:
     @cached_property
     def snapshot(self) -> Snapshot | None:
         return snapshot_of(self.stored, self.stored_policy) if self.stored else None
+
+    @cached_property
+    def pauses(self) -> list[Pause]:
+        """All pauses that have not ended, of whatever schedule."""
+        return list(Pause.objects.ending_after(self.now).order_by("pk"))
 
     @property
     def version(self) -> str:
@@ -218,7 +223,7 @@ class EditForm:
             return None
         schedule_id = self.stored.pk if self.stored else 0
         task = self._job.task_name if self._job else ""
-        pauses = PauseLookup([schedule_id], self.now).of(schedule_id, task)
+        pauses = PauseLookup([schedule_id], self.now, rows=self.pauses).of(schedule_id, task)
         try:
             return preview(self.times_after_save, now=self.now, old=self.stored_schedule, pauses=pauses)
         except RuleError:

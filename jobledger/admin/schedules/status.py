@@ -178,12 +178,20 @@ class ScheduleOverview:
 
 
 def overviews(
-    schedules: Sequence[PeriodicTask], now: datetime, *, with_runs: bool, max_runs: int = RUNS_SHOWN
+    schedules: Sequence[PeriodicTask],
+    now: datetime,
+    *,
+    with_runs: bool,
+    max_runs: int = RUNS_SHOWN,
+    pauses: Iterable[Pause] | None = None,
 ) -> dict[int, ScheduleOverview]:
-    """The overviews of the schedules, by primary key, in a constant number of queries."""
+    """The overviews of the schedules, by primary key, in a constant number of queries.
+
+    The pauses are read unless all that are active are among these.
+    """
     unreadable = unreadable_of(schedules)
     ids = [schedule.pk for schedule in schedules]
-    pauses_of = _pauses(ids, now)
+    pauses_of = _pauses(ids, now, Pause.objects.active_at(now).order_by("pk") if pauses is None else pauses)
     runs = recent_runs.runs_of_schedules(ids, max_runs) if with_runs else {}
     marks, urls = Marks(), RunUrls()
     followers = links.followers(ids)
@@ -207,9 +215,12 @@ def overviews(
     }
 
 
-def overview(schedule: PeriodicTask, now: datetime, *, with_runs: bool) -> ScheduleOverview:
+def overview(
+    schedule: PeriodicTask, now: datetime, *, with_runs: bool, pauses: Iterable[Pause] | None = None
+) -> ScheduleOverview:
     """The overview of one schedule, with as many runs as the duration chart shows."""
-    return overviews([schedule], now, with_runs=with_runs, max_runs=recent_runs.WINDOW)[schedule.pk]
+    most = recent_runs.WINDOW
+    return overviews([schedule], now, with_runs=with_runs, max_runs=most, pauses=pauses)[schedule.pk]
 
 
 def unreadable_of(schedules: Sequence[PeriodicTask]) -> set[int]:
@@ -241,12 +252,14 @@ def _is_readable(schedule: PeriodicTask) -> bool:
     return True
 
 
-def _pauses(schedule_ids: Collection[int], now: datetime) -> dict[int | None, list[Pause]]:
+def _pauses(
+    schedule_ids: Collection[int], now: datetime, pauses: Iterable[Pause]
+) -> dict[int | None, list[Pause]]:
     relevant_ids = {None, *schedule_ids}
     found: dict[int | None, list[Pause]] = {}
     # There are few pauses, so they are filtered in Python.
-    for pause in Pause.objects.active_at(now).order_by("pk"):
-        if pause.schedule_id in relevant_ids:
+    for pause in pauses:
+        if pause.schedule_id in relevant_ids and pause.is_active_at(now):
             found.setdefault(pause.schedule_id, []).append(pause)
     return found
 

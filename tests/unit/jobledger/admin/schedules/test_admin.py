@@ -15,7 +15,8 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 
 from jobledger import clock
 from jobledger.admin import audit_log
-from jobledger.models import AuditEntry, NextSlot, OpenForm, Pause, Run, SchedulePolicy
+from jobledger.admin.recent_runs import WINDOW
+from jobledger.models import AuditEntry, NextSlot, OpenForm, Pause, Run, SchedulePolicy, Trigger
 from jobledger.schedules import ledger, pausing
 from tests.unit.builders import invalid_choice
 from tests.unit.jobledger.admin.html_forms import form_in
@@ -442,10 +443,15 @@ def test_the_page_takes_few_queries_however_many_others_are_due(
         due_at = NextSlot.objects.get(pk=every_hour.pk).due_at
         assert due_at is not None
         NextSlot.objects.filter(pk=other.pk).update(due_at=due_at + timedelta(minutes=minutes - 60))
+    Pause.objects.create()
+    for minutes in range(WINDOW + 5):
+        queued_at = timezone.now() - timedelta(minutes=minutes)
+        Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, schedule=every_hour, queued_at=queued_at)
     admin_client.get(change_url(every_hour))
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(12):
         page = admin_client.get(change_url(every_hour)).text
     assert "in 60" in page
+    assert f"Last {WINDOW} runs" in page
 
 
 @pytest.mark.parametrize(("action", "is_paused"), [("pause", False), ("resume", True)])

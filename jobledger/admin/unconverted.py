@@ -1,0 +1,26 @@
+"""Times as the database returns them, for pages that read thousands of them.
+
+Django takes ten times as long to convert a time of SQLite's, which is text, as Python does.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import CharField
+from django.db.models.expressions import Func
+
+
+class Unconverted(Func):
+    """A time that ``time_of`` converts."""
+
+    output_field = CharField()
+    template = "%(expressions)s"
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        """Not a column, whose declared type the driver would convert."""
+        return self.as_sql(compiler, connection, template="(%(expressions)s || '')", **extra)
+
+
+def time_of(value: datetime | str) -> datetime:
+    """Aware, and in UTC if it is text: SQLite's has no time zone."""
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value).replace(tzinfo=UTC)
