@@ -114,6 +114,8 @@ def _measure(options: argparse.Namespace) -> None:
         bursts = burst.measured(options.burst, options.workers or [1, 2], options.children, options.beats)
         for line in report.of_bursts(bursts, Costs.read(options.costs), os.cpu_count() or 1):
             sys.stdout.write(f"{line}\n")
+            # Each as soon as it is known, also into a file.
+            sys.stdout.flush()
 
 
 def _plan(options: argparse.Namespace, costs: Costs) -> int:

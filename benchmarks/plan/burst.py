@@ -16,8 +16,8 @@ ADOPTED_A_SECOND, PUBLISHED_A_SECOND, EXECUTED_A_SECOND = 500, 50, 5
 """Schedules that beat notices, and runs. Fewer mean that something is wrong: the measurement ends."""
 START_SECONDS, AHEAD_SECONDS = 40, 10
 """What beat and the schedules may take to be there, and how long before the minute that must be."""
-POLL_SECONDS = 1.0
-"""Each look visits all runs."""
+POLL_SECONDS, RARE_POLL_SECONDS = 1.0, 5.0
+"""Each look visits all runs, so that it must not be taken often while they are executed."""
 ADOPTED = """
 SELECT count(*) FROM jobledger_nextslot
 JOIN django_celery_beat_periodictask ON django_celery_beat_periodictask.id = schedule_id
@@ -103,17 +103,24 @@ def await_published(meter: Meter, count: int, minute: datetime) -> None:
 
 def await_executed(meter: Meter, count: int) -> None:
     """Until all have been executed. Raises TimeoutError, and RuntimeError if one has not succeeded."""
-    _await(meter, EXECUTED, count, "runs have ended", 60 + count / EXECUTED_A_SECOND)
+    _await(meter, EXECUTED, count, "runs have ended", 60 + count / EXECUTED_A_SECOND, RARE_POLL_SECONDS)
     if (succeeded := meter.value(SUCCEEDED)) != count:
         raise RuntimeError(f"only {succeeded:g} of {count} runs have succeeded")
 
 
-def _await(meter: Meter, statement: LiteralString, count: int, what: str, within: float) -> None:
+def _await(
+    meter: Meter,
+    statement: LiteralString,
+    count: int,
+    what: str,
+    within: float,
+    pause: float = POLL_SECONDS,
+) -> None:
     deadline = time.monotonic() + within
     while (found := meter.value(statement)) < count:
         if time.monotonic() > deadline:
             raise TimeoutError(f"only {found:g} of {count} {what} within {within:.0f} s")
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)
 
 
 def _next_minute(after: timedelta) -> datetime:
