@@ -2,15 +2,17 @@
 
 import argparse
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
+from types import FrameType
 
 from benchmarks import table
 from benchmarks.databases import DATABASES, database_server, machine
 from benchmarks.rows import commands, idle, latency, pages, runs, samples, starts
-from benchmarks.rows.row import Figure, NotMeasuredError, Plan, Row
+from benchmarks.rows.row import DeadlineError, Figure, NotMeasuredError, Plan, Row
 
 ROWS = (*runs.ROWS, *commands.ROWS, *starts.ROWS, *idle.ROWS, *latency.ROWS, *pages.ROWS, *samples.ROWS)
 NAMES = tuple(row.name for row in ROWS)
@@ -48,7 +50,7 @@ def _figures(plan: Plan, row: Row, database: str) -> Iterator[tuple[str, Figure 
     sys.stderr.write(f"{row.name}, {database} …\n")
     try:
         # What the servers' set-up prints does not belong to the table.
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), _deadline(row):
             found = list(row.measure(plan, database))
         yield from ((row.name, figure) for figure in found)
     except NotMeasuredError as missing:
@@ -56,6 +58,22 @@ def _figures(plan: Plan, row: Row, database: str) -> Iterator[tuple[str, Figure 
     except Exception:  # noqa: BLE001 - whatever it is, the other rows are still measured
         traceback.print_exc()
         yield row.name, None
+
+
+@contextmanager
+def _deadline(row: Row) -> Iterator[None]:
+    """Raise DeadlineError in the block, which then ends the processes that it has started."""
+
+    def ring(signum: int, frame: FrameType | None) -> None:
+        raise DeadlineError(f"{row.name} has taken longer than {row.deadline_seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(row.deadline_seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _print_table(plan: Plan, rows: Sequence[Row]) -> int:

@@ -56,7 +56,11 @@ def cpu_of_command(running: Service, *arguments: str, stdout: Path | None = None
         process = subprocess.Popen(
             (sys.executable, *arguments), cwd=ROOT, env=running.environment, stdout=output
         )
-        _, status, used = os.wait4(process.pid, 0)
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(arguments)} failed with {process.returncode}")

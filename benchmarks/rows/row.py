@@ -12,6 +12,10 @@ class NotMeasuredError(Exception):
     """Something that only this row needs is missing; the text says what."""
 
 
+class DeadlineError(Exception):
+    """A row took too long, and was given up."""
+
+
 class Of(Enum):
     """What a target is about."""
 
@@ -83,3 +87,5 @@ class Row:
     databases: Sequence[str]
     measure: Measure
     """Yields the figures for a database."""
+    deadline_seconds: int = 1200
+    """For each database. Most rows take one to five minutes on two cores that have nothing else to do."""

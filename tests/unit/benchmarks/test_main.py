@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from threading import Event
 
 import pytest
 
@@ -123,3 +124,21 @@ def test_it_needs_nothing_that_only_the_tests_bring() -> None:
     code = f"{hide}; import benchmarks.__main__"
     done = subprocess.run((sys.executable, "-c", code), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_row_that_hangs_is_given_up_at_its_deadline_and_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def hanging(plan: Plan, database: str) -> Iterator[Figure]:
+        Event().wait(60)
+        yield FIGURE
+
+    hangs = Row(name="hangs", databases=("sqlite",), measure=hanging, deadline_seconds=1)
+    works = Row(name="works", databases=("sqlite",), measure=measured)
+    monkeypatch.setattr(benchmarks, "ROWS", (hangs, works))
+    monkeypatch.setattr(benchmarks, "NAMES", ("hangs", "works"))
+    assert benchmarks.main([]) == 1
+    printed = capsys.readouterr()
+    assert "| hangs | not measured: it failed |" in printed.out
+    assert "| works | a run, ms |" in printed.out
+    assert "DeadlineError: hangs has taken longer than 1 s" in printed.err
