@@ -36,7 +36,7 @@ AT_STAKE: Mapping[str, str] = {
     ),
 }
 """What happens if the project sets one of Celery's settings to another value than ``configure`` would."""
-_OTHER_POOLS = {"solo", "threads", "gevent", "eventlet"}
+_OTHER_POOLS = {"solo", "gevent", "eventlet"}
 
 
 def check_project(**kwargs: Any) -> list[CheckMessage]:
@@ -183,7 +183,8 @@ def _execution(app: Any) -> Iterator[CheckMessage]:
         yield checks.Warning(
             f"{named(app, 'worker_pool')} is {app.conf.worker_pool!r}: workers do not start, because they "
             "could not end a job without ending themselves.",
-            hint="Remove it, or set it to 'prefork'. For one job at a time, set `worker_concurrency` to 1.",
+            hint="Remove it, or set it to 'prefork', or to 'threads' for jobs that mostly wait. For one job "
+            "at a time, set `worker_concurrency` to 1.",
             id="jobledger.W015",
         )
 

@@ -2,11 +2,13 @@
 
 The thread that executes a run knows it, and so do asyncio tasks and forked processes, which inherit its
 context. Threads that a job starts do not: in a process that executes one run at a time, such as a worker's
-child or ``manage.py``, all of them are the run's. In any other, such as a web server whose view calls a job,
-what they log names no run.
+child or ``manage.py``, all of them are the run's. In a worker that executes runs in threads, those of a job
+inherit its context (``job_threads``). In any other process, such as a web server whose view calls a job, what
+they log names no run.
 """
 
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -42,8 +44,16 @@ class LoggedRun:
 _current: ContextVar[LoggedRun | None] = ContextVar("logged_run", default=None)
 _of_process: list[LoggedRun] = []
 """The runs that this process executes, one inside the other."""
-_last: LoggedRun | None = None
-"""The last one that this process has executed, or has received the message of."""
+
+
+class _Here(threading.local):
+    """The state of a thread."""
+
+    last: LoggedRun | None = None
+    """The last run that it has executed, or has received the message of."""
+
+
+_here = _Here()
 
 
 @contextmanager
@@ -64,8 +74,7 @@ def logging_as(run: LoggedRun, *, is_process_wide: bool) -> Iterator[None]:
 
 def note(run: LoggedRun) -> None:
     """Celery's lines about this run, which only contain its id, may follow."""
-    global _last  # noqa: PLW0603 - of a process, like the logging module's own state
-    _last = run
+    _here.last = run
 
 
 def run_of(record: logging.LogRecord) -> LoggedRun | None:
@@ -82,15 +91,15 @@ def _of_celery(record: logging.LogRecord) -> LoggedRun | None:
     if not record.name.startswith("celery.") or not isinstance(data, dict):
         return None
     task_id = str(data.get("id"))
-    if _last is not None and _last.run_id == task_id:
-        return _last
+    if _here.last is not None and _here.last.run_id == task_id:
+        return _here.last
     job = registry.of_task(str(data.get("name")))
     return LoggedRun(job=job.name, run_id=task_id) if job and _is_id(task_id) else None
 
 
 def is_of_last_run(record: logging.LogRecord) -> bool:
     """Whether the record is one of Celery's lines about the last run that was noted."""
-    return _last is not None and _of_celery(record) is _last
+    return _here.last is not None and _of_celery(record) is _here.last
 
 
 def _is_id(text: str) -> bool:

@@ -8,8 +8,9 @@ Inside ``ledger_connection``, all queries of this thread go over a connection th
   because it was idle while the job was computing.
 
 A worker's child keeps its connection from one run to the next, which Celery would close around every task. A
-connection that the server, a proxy or a firewall has closed, or may have closed, is replaced. All others are
-closed at the end of the block.
+connection that the server, a proxy or a firewall has closed, or may have closed, is replaced. A worker that
+executes runs in threads has a few connections for all of them (``SharedConnections``), each of which is used
+by one thread at a time: a hundred jobs that wait need none. All others are closed at the end of the block.
 
 With SQLite, and inside the transaction of a Django test case, the thread's usual connection is used instead,
 and left as it was found. SQLite has one writer at a time: a second connection would wait for the transaction
@@ -37,6 +38,9 @@ from jobledger.runs.lasting_connections import was_closed
 
 MAX_IDLE_SECONDS = 60.0
 """After some minutes, firewalls drop idle connections silently; a statement then waits for a long timeout."""
+MAX_SHARED = 8
+"""How many connections the threads of a process share."""
+LOOK_FOR_ENDED_SECONDS = 5.0
 
 
 class _Own(threading.local):
@@ -70,7 +74,7 @@ def ledger_connection() -> Iterator[bool]:
         with _swapped(alias, usual), left_as_found(usual):
             yield False
     else:
-        with _in_use(_taken(usual)) as own, _swapped(alias, own):
+        with _in_use(usual) as own, _swapped(alias, own):
             yield usual.in_atomic_block
 
 
@@ -144,7 +148,16 @@ def _swapped(alias: str, used: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 @contextmanager
-def _in_use(own: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
+def _in_use(usual: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
+    if _shared and not _own.is_kept:
+        with _of_this_process().lent(usual) as own:
+            before, _own.connection = _own.connection, own
+            try:
+                yield own
+            finally:
+                _own.connection = before
+        return
+    own = _taken(usual)
     try:
         yield own
     except BaseException:
@@ -168,7 +181,7 @@ def _taken(usual: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
         _own.source = deepcopy(usual.settings_dict)
         _own.pid = os.getpid()
         own = _own.connection = another(usual)
-    elif _may_be_lost(own):
+    elif _may_be_lost(own, _own.used_at):
         own.close()
     return own
 
@@ -181,11 +194,87 @@ def _own_settings(source: dict[str, Any]) -> dict[str, Any]:
     return {**deepcopy(source), "OPTIONS": options, **life}
 
 
-def _may_be_lost(own: BaseDatabaseWrapper) -> bool:
+def _may_be_lost(own: BaseDatabaseWrapper, used_at: float) -> bool:
     """Whether the connection was closed while nobody used it, or may have been without telling."""
     if own.connection is None:
         return False
-    return time.monotonic() - _own.used_at > MAX_IDLE_SECONDS or was_closed(own)
+    return time.monotonic() - used_at > MAX_IDLE_SECONDS or was_closed(own)
+
+
+class SharedConnections:
+    """The connections of all threads of a process: at most ``MAX_SHARED``, each lent to one at a time.
+
+    A thread may be interrupted anywhere, even before it has given one back. So what it still has is taken
+    back when it asks for another one, as it does to record the end of its run, or when it has ended.
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._changed = threading.Condition()
+        self._lent: dict[threading.Thread, BaseDatabaseWrapper] = {}
+        self._idle: list[tuple[BaseDatabaseWrapper, float]] = []
+        """The one that was used last comes last, with the time of its last use."""
+
+    @contextmanager
+    def lent(self, usual: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
+        """One for this thread, which may wait for it."""
+        own = self._take(usual)
+        try:
+            yield own
+        except BaseException:
+            # As for a thread's own.
+            own.close()
+            raise
+        finally:
+            self._give_back(own)
+
+    def _take(self, usual: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
+        me = threading.current_thread()
+        with self._changed:
+            self._take_back(me)
+            while len(self._lent) >= MAX_SHARED:
+                # Not forever: whoever has one may end without giving it back.
+                self._changed.wait(LOOK_FOR_ENDED_SECONDS)
+                for each in [each for each in self._lent if not each.is_alive()]:
+                    self._take_back(each)
+            own, used_at = self._idle.pop() if self._idle else (_for_any_thread(usual), 0.0)
+            self._lent[me] = own
+        if _may_be_lost(own, used_at):
+            own.close()
+        return own
+
+    def _give_back(self, own: BaseDatabaseWrapper) -> None:
+        with self._changed:
+            if self._lent.pop(threading.current_thread(), None) is own:
+                self._idle.append((own, time.monotonic()))
+                self._changed.notify()
+
+    def _take_back(self, thread: threading.Thread) -> None:
+        if (own := self._lent.pop(thread, None)) is not None:
+            own.close()
+            self._changed.notify()
+
+
+def _for_any_thread(usual: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
+    own = another(usual)
+    # Django would refuse to let another thread than the first use it.
+    own.inc_thread_sharing()
+    return own
+
+
+_shared: list[SharedConnections] = []
+"""Those of this process, if its threads share them; before them, those that it has inherited."""
+
+
+def share() -> None:
+    """From now on, the threads of this process share a few connections."""
+    _shared.append(SharedConnections())
+
+
+def _of_this_process() -> SharedConnections:
+    if _shared[-1].pid != os.getpid():  # forked by a job
+        share()
+    return _shared[-1]
 
 
 def _child_begins(**kwargs: object) -> None:

@@ -29,7 +29,7 @@ from jobledger import __version__
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.models import FAILURES, Run, Status, Trigger
-from jobledger.runs import reasons
+from jobledger.runs import reasons, shared_process
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.output.run_log import by_service
 from jobledger.tracing import context
@@ -78,7 +78,9 @@ def of_attempt(run: Run) -> Iterator[None]:
             stack.enter_context(
                 _tracing().use_span(opened.span, record_exception=False, set_status_on_exception=False)
             )
-        stack.enter_context(context.variables_set(context.current() if opened else run.trace_context))
+        # The environment is that of all runs which share the process.
+        kept_in = context.given if shared_process.is_shared() else context.variables_set
+        stack.enter_context(kept_in(context.current() if opened else run.trace_context))
         yield
 
 

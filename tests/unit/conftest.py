@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,7 +63,7 @@ def same_formatters(one_log: None) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_last_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Celery's lines about one test's task are not about the run of another test that had its id."""
-    monkeypatch.setattr(running, "_last", None)
+    monkeypatch.setattr(running, "_here", SimpleNamespace(last=None))
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,8 @@ The event loop runs in a thread of its own. What the coroutine calls through Dja
 ``sync_to_async`` runs in this one, and so uses the same database connection as any other job.
 
 A cancel, a time limit, Ctrl-C and SIGTERM cancel the coroutine, so that its ``finally`` blocks run in its own
-loop. Their exception is raised afterwards.
+loop. Their exception is raised afterwards. In a worker that executes jobs in threads, that is the only way to
+end a job which waits: no signal reaches its thread.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import inspect
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import CodeType, FrameType
 from typing import Any
 
@@ -20,7 +21,8 @@ from asgiref.sync import AsyncSingleThreadContext, async_to_sync
 from django.core.management.base import AppCommand, BaseCommand, LabelCommand
 from django.utils.functional import Promise
 
-from jobledger.runs.lease.interrupts import SIGNAL
+from jobledger.runs.lease import interrupts
+from jobledger.runs.lease.interrupts import SIGNAL, JobInterrupt
 
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, SIGNAL)
 _CALLERS = {
@@ -78,7 +80,7 @@ def _to_its_end(command: BaseCommand, name: str, *, rejects_results: bool) -> Ca
 def _run(awaitable: Awaitable[Any]) -> Any:
     cancellation = _Cancellation()
     # The context ends the loop's thread, even while the traceback of an error refers to it.
-    with cancellation.by_signals(), AsyncSingleThreadContext():  # type: ignore[no-untyped-call]
+    with cancellation.by_interrupts(), cancellation.by_signals(), AsyncSingleThreadContext():  # type: ignore[no-untyped-call]
         return async_to_sync(cancellation.supervise)(awaitable)
 
 
@@ -89,6 +91,7 @@ class _Cancellation:
         self._is_requested = threading.Event()
         self._cancel: Callable[[], object] | None = None
         self._signals: list[tuple[Callable[..., Any], int]] = []
+        self._interrupt: JobInterrupt | None = None
 
     async def supervise(self, awaitable: Awaitable[Any]) -> Any:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
@@ -98,6 +101,29 @@ class _Cancellation:
         if self._is_requested.is_set():
             task.cancel()
         return await awaitable
+
+    @contextmanager
+    def by_interrupts(self) -> Iterator[None]:
+        """In the block, what would interrupt this thread cancels the coroutine, and is raised at the end."""
+        interrupter = interrupts.of_this_thread()
+        if interrupter is None or threading.current_thread() is threading.main_thread():
+            yield
+            return
+        try:
+            with interrupter.delivered_by(self._deliver):
+                yield
+        finally:
+            if self._interrupt is not None:
+                raise self._interrupt
+
+    def _deliver(self, interrupt: JobInterrupt) -> None:
+        """A second time, when the grace period of the job is over, the cleanup is cancelled as well."""
+        self._interrupt = interrupt
+        self._is_requested.set()
+        if self._cancel is not None:
+            # The loop may have ended meanwhile.
+            with suppress(RuntimeError):
+                self._cancel()
 
     @contextmanager
     def by_signals(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from typing import Any
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import Run, Status, Why
-from jobledger.runs import attempts
+from jobledger.runs import attempts, shared_process
 from jobledger.runs.execution.resources import Usage
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.output.capture import Capture
@@ -46,7 +46,12 @@ class Abilities:
 
     @property
     def are_lost(self) -> bool:
-        """Whether the process may do less now, and cannot be restored."""
+        """Whether the process may do less now, and cannot be restored.
+
+        Never if other jobs share it: nobody else could record the end, which is retried instead.
+        """
+        if shared_process.is_shared():
+            return False
         return self._are_limits_lower or _user() != self._user or not _can_open()
 
     @property

@@ -1,7 +1,8 @@
 """Hygiene: nothing that a job leaves behind in its process may affect the next job.
 
 What can be restored is restored. A worker's child in which something else remains (a thread that goes on, a
-limit that cannot be raised again) is replaced after the run.
+limit that cannot be raised again) is replaced after the run. Where jobs share a process (``shared_process``),
+each has a thread of its own, and only what belongs to a thread is kept apart: connections, contexts.
 """
 
 import decimal
@@ -17,6 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone, translation
 
 from jobledger.escapes import line_logger
+from jobledger.runs import shared_process
 from jobledger.runs.execution.traits import replace_child_without
 from jobledger.runs.outcome import outcome_of
 from jobledger.runs.worker import billiard_internals
@@ -34,6 +36,10 @@ def restored_process() -> Iterator[None]:
 
     ``Traits`` are restored earlier, because some of them would keep the end of the run from being recorded.
     """
+    if shared_process.is_shared():
+        # What is the thread's own ends with it. The rest may be in use by other jobs.
+        yield
+        return
     pipe = billiard_internals.results_pipe()
     lost: list[str] = []
     with _directory(), _standard_descriptors(lost), warnings.catch_warnings(), decimal.localcontext():

@@ -4,7 +4,8 @@ The processes of a worker's child are those below it: the child is a *subreaper*
 parent has ended, and the worker's main process, which is one as well, adopts those of a child that has died.
 A command on the command line adopts nothing, because it should behave as it does without this service. There,
 and for a job that another job calls, the processes are recognized by ``JOBLEDGER_RUN_ID`` in their
-environment.
+environment. Where other jobs share the process (``shared_process``), a job's processes are those that its
+threads have started, and those below them; an orphan is not found, unless its run had a process of its own.
 
 A process in a session of its own (``setsid``), such as a daemon, is meant to outlive whoever started it: it
 is left alone.
@@ -25,7 +26,7 @@ import psutil
 
 from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
-from jobledger.runs.execution import multiprocessing_internals
+from jobledger.runs.execution import job_threads, multiprocessing_internals
 from jobledger.runs.execution.forks import children_end_at_sigterm
 from jobledger.runs.leftovers import Leftover
 
@@ -71,15 +72,25 @@ def direct_children() -> set[int]:
 class ProcessTree:
     """The processes that the current job has started since this object was created."""
 
-    def __init__(self, run_id: UUID, *, is_nested: bool, adopts: bool = True) -> None:
+    def __init__(
+        self,
+        run_id: UUID,
+        *,
+        is_nested: bool,
+        adopts: bool = True,
+        children: Callable[[], set[int]] = direct_children,
+        is_shared: bool = False,
+    ) -> None:
         """``is_nested`` for a job that another job calls, whose processes are not all its own.
 
-        ``adopts`` unless orphans have to be searched for, which takes some milliseconds.
+        ``adopts`` unless orphans have to be searched for, which takes some milliseconds. ``children`` finds
+        what the job has started itself; ``is_shared`` if other jobs do so in the same process.
         """
+        self._children, self._is_shared = children, is_shared
         self._run_id = run_id
         self._is_nested = is_nested
         self._adopts = adopts and sys.platform == "linux"
-        self._before = direct_children()
+        self._before = children()
         self._was_interrupted = False
         """Whether the job was to end before its time, and its processes with it."""
         self.was_needed = False
@@ -113,8 +124,9 @@ class ProcessTree:
             return found
         self.was_needed = True
         self._log_end_of(own)
-        multiprocessing_internals.end_pools(within_seconds=POOL_SECONDS)
-        multiprocessing_internals.let_trackers_end([process.pid for process in own])
+        if not self._is_shared:
+            multiprocessing_internals.end_pools(within_seconds=POOL_SECONDS)
+            multiprocessing_internals.let_trackers_end([process.pid for process in own])
         end_all(self._own)
         return self._all()
 
@@ -134,7 +146,7 @@ class ProcessTree:
 
     def _descendants(self) -> Processes:
         found: Processes = set()
-        for pid in direct_children() - self._before:
+        for pid in self._children() - self._before:
             with suppress(psutil.NoSuchProcess):
                 child = psutil.Process(pid)
                 found |= {child, *child.children(recursive=True)}
@@ -146,7 +158,14 @@ class ProcessTree:
 
 @contextmanager
 def process_tree(run_id: UUID, *, is_nested: bool, adopts: bool = True) -> Iterator[ProcessTree]:
-    """The tree of the job that is executed in the block; its processes have the run's id."""
+    """The tree of the job that is executed in the block; its processes have the run's id.
+
+    Where other jobs share the process, and its environment, they have not.
+    """
+    if (threads := job_threads.current()) is not None:
+        with children_end_at_sigterm():
+            yield ProcessTree(run_id, is_nested=False, children=threads.children, is_shared=True)
+        return
     before = os.environ.get(RUN_ID_VARIABLE)
     os.environ[RUN_ID_VARIABLE] = str(run_id)
     try:

@@ -8,7 +8,8 @@ A subprocess that the job has waited for counts with its own peak, as far as the
 the largest one of the process's life. Other subprocesses count as they are sampled, together with their
 parent. Memory that processes share is divided among them (``Pss``): after a fork, most of it is shared.
 
-CPU time is that of the process, all its threads, and the subprocesses that were waited for.
+CPU time is that of the process, all its threads, and the subprocesses that were waited for. Where other jobs
+share the process, it is that of the job's own threads, and its memory is unknown.
 """
 
 import ctypes
@@ -24,6 +25,10 @@ from functools import cache
 from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
+
+from jobledger.runs import shared_process
+from jobledger.runs.execution import job_threads
+from jobledger.runs.execution.job_threads import JobThreads
 
 PROC = Path("/proc")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -93,6 +98,25 @@ class Meter:
         return high_water if high_water > self._ignored_high_water else memory_of_this_process()
 
 
+class ThreadMeter(Meter):
+    """Measures what can be told of a job in a process that has others: the CPU time of its threads."""
+
+    def __init__(self, threads: JobThreads) -> None:
+        self._threads, self._cpu_before = threads, threads.cpu_seconds()
+
+    def look(self) -> None:
+        pass
+
+    def note_high_water(self) -> None:
+        pass
+
+    def sample(self) -> int:
+        return 0
+
+    def usage(self) -> Usage:
+        return Usage(peak_memory_bytes=None, cpu_seconds=self._threads.cpu_seconds() - self._cpu_before)
+
+
 _meters: list[Meter] = []
 """Of the runs that this process is executing."""
 
@@ -100,6 +124,9 @@ _meters: list[Meter] = []
 @contextmanager
 def measured(note: Callable[[Usage], None] = lambda usage: None) -> Iterator[Meter]:
     """A meter for a run that is executed in the block, which notes what it finds."""
+    if (threads := job_threads.current()) is not None:
+        yield ThreadMeter(threads)
+        return
     for outer in _meters:
         outer.note_high_water()
     meter = Meter(note)
@@ -127,6 +154,9 @@ def memory_given_back() -> Iterator[None]:
     The high-water mark then is what the process still holds, so that Celery replaces it only if that is too
     much.
     """
+    if shared_process.is_shared():
+        yield
+        return
     before = memory_of_this_process()
     try:
         yield

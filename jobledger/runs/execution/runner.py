@@ -27,9 +27,16 @@ from jobledger.logs.running import logging_as
 from jobledger.logs.service import WORKER, name_service
 from jobledger.models import Run, Status, Stream
 from jobledger.runs import limits as run_limits
-from jobledger.runs import overlap, run_lines
+from jobledger.runs import overlap, run_lines, shared_process
 from jobledger.runs.dispatch import IDENTITY
-from jobledger.runs.execution import abrupt_ends, exit_functions, hygiene, isolation, resources
+from jobledger.runs.execution import (
+    abrupt_ends,
+    exit_functions,
+    hygiene,
+    isolation,
+    job_threads,
+    resources,
+)
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.process_tree import ProcessTree, process_tree
 from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS, RunEnd
@@ -41,6 +48,7 @@ from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pendi
 from jobledger.runs.lease.interrupts import interruptible
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import FAILURE, SUCCESS
+from jobledger.runs.output import salvage
 from jobledger.runs.output.capture import Capture, of_worker
 from jobledger.runs.publishing import publisher
 from jobledger.tracing import spans
@@ -134,11 +142,18 @@ def execute(
         return None
     if run.status != Status.RUNNING:
         return Ended(run=run, last_line="")
-    is_isolated = registry.declaration_of(run.job).isolate and not validation_error and _may_beat()
+    is_isolated = _needs_process(run) and not validation_error and _may_beat()
     last_line = (
         _execute_isolated(run, on_start) if is_isolated else _execute_claimed(run, validation_error, on_start)
     )
     return Ended(run=ended, last_line=last_line) if (ended := _ended(run)) else None
+
+
+def _needs_process(run: Run) -> bool:
+    """Whether its job declares that; or a memory limit, which cannot be enforced on one of many threads."""
+    if registry.declaration_of(run.job).isolate:
+        return True
+    return shared_process.is_shared() and run_limits.of_run(run).memory_bytes is not None
 
 
 def _execute_claimed(
@@ -176,8 +191,13 @@ def _execute_isolated(run: Run, on_start: Callable[[], object]) -> str:
     """The same in a process of its own, which renews the lease meanwhile."""
     limits = run_limits.of_run(run)
     within = None if limits.time_limit is None else limits.time_limit + limits.grace + isolation.KILL_MARGIN
-    tree = ProcessTree(run.pk, is_nested=False)
-    with logging_as(run_lines.logged(run), is_process_wide=True):
+    # A process that other runs share has children of others, and does not adopt orphans.
+    is_shared = shared_process.is_shared()
+    tree = ProcessTree(run.pk, is_nested=is_shared, is_shared=is_shared)
+    with (
+        logging_as(run_lines.logged(run), is_process_wide=not is_shared),
+        salvage.of_thread() if is_shared else nullcontext(),
+    ):
         ending = isolation.in_own_process(
             run.pk, partial(_execute_claimed, run), within=within, beside=on_start
         )
@@ -236,6 +256,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
     """
     with (
         logging_as(run_lines.logged(run), is_process_wide=captured.is_process_wide),
+        job_threads.noted() if shared_process.is_shared() else nullcontext(),
         _prepared(run, captured, taken_over=taken_over) as end,
     ):
         progress = end.heartbeat.progress

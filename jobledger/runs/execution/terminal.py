@@ -14,14 +14,19 @@ import os
 import sys
 import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from io import TextIOWrapper
 from typing import Any, TextIO
 
 from celery.signals import worker_process_init
 
+from jobledger.runs import shared_process
+
 STDIN = 0
+
+
+_for_good = ExitStack()
 
 
 class NoTerminalError(EOFError):
@@ -33,7 +38,24 @@ class NoTerminalError(EOFError):
 
 @contextmanager
 def no_terminal() -> Iterator[None]:
-    """In the block, the standard input of this process and of its children is empty."""
+    """In the block, the standard input of this process and of its children is empty.
+
+    Where many jobs share the process, it is empty already.
+    """
+    if shared_process.is_shared():
+        yield
+        return
+    with _emptied():
+        yield
+
+
+def take_away() -> None:
+    """From now on, this process has no terminal."""
+    _for_good.enter_context(_emptied())
+
+
+@contextmanager
+def _emptied() -> Iterator[None]:
     before, saved = sys.stdin, _duplicate(STDIN)
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, STDIN)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from jobledger.runs.execution import job_threads
 from jobledger.runs.execution.multiprocessing_internals import (
     END_OF_POOLS,
     children_to_wait_for,
@@ -28,7 +29,12 @@ class Threads:
         Nor are ``others``, which may start later.
         """
         self._pid = os.getpid()
-        self._before = {each for each in threading.enumerate() if not is_idle(each)} | {*others}
+        self._own = job_threads.current()
+        self._before = {each for each in self._all() if not is_idle(each)} | {*others}
+
+    def _all(self) -> list[threading.Thread]:
+        """Where other jobs share the process, only those of this one."""
+        return threading.enumerate() if self._own is None else self._own.started
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
@@ -71,15 +77,15 @@ class Threads:
 
     def _to_wait_for(self) -> list[threading.Thread]:
         # In any other thread, such as a web server's, those that are started meanwhile need not be the job's.
-        if threading.current_thread() is not threading.main_thread():
+        if self._own is None and threading.current_thread() is not threading.main_thread():
             return []
-        return [each for each in threading.enumerate() if each not in self._before and not each.daemon]
+        return [each for each in self._all() if each not in self._before and not each.daemon]
 
     def left(self) -> list[Leftover]:
         """The job's threads that are still running. One that is about to end may do so."""
         started = [
             each
-            for each in threading.enumerate()
+            for each in self._all()
             # Python's name for a thread that it did not start, which never ends for it.
             if each not in self._before and not each.name.startswith(("Dummy-", END_OF_POOLS))
             if not is_idle(each)

@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from jobledger.escapes import line_logger
+from jobledger.runs import shared_process
 from jobledger.runs.execution import (
     asyncio_internals,
     django_internals,
@@ -54,14 +55,17 @@ class Traits:
     """The traits of the process before a job."""
 
     def __init__(self, *, taken_over: bool = False) -> None:
-        """A job that was ``taken_over`` from a command line or another job keeps what does not harm us."""
+        """A job that was ``taken_over`` from a command line or another job keeps what does not harm us.
+
+        So does one that shares its process with others, who might rely on it.
+        """
         self._taken_over = taken_over
-        traits = (RUNNING_LOOP,) if taken_over else TRAITS
+        traits = (RUNNING_LOOP,) if taken_over or shared_process.is_shared() else TRAITS
         self._before = [(trait, trait.read()) for trait in traits]
 
     def restore(self) -> None:
         """Restore them; have the pool replace a child that cannot be restored."""
-        if not self._taken_over:
+        if not (self._taken_over or shared_process.is_shared()):
             # With `exit=True`, it would end the next run. Nothing tells whether there is one.
             faulthandler.cancel_dump_traceback_later()
         replace_child_without([trait.name for trait, value in self._before if not _is_restored(trait, value)])

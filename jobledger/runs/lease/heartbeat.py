@@ -7,12 +7,14 @@ That statement also checks that the run still belongs to this process and has no
 read only if it matches no row. Interrupting the job and enforcing its time limit are up to ``termination``.
 
 If the database is unavailable, the next beat tries again.
+
+Where runs are executed in threads (``shared_process``), one thread beats for all of them.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,19 +24,21 @@ from django.db.models.functions import Now
 
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
-from jobledger.models import Reason, Run, Status, Why
-from jobledger.runs import attempts
+from jobledger.formats import duration
+from jobledger.models import Reason, Run, Status, Stream, Why
+from jobledger.runs import attempts, shared_process
 from jobledger.runs.execution.forks import between_forks
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
 from jobledger.runs.lease.memory_limit import MemoryWatch
-from jobledger.runs.lease.termination import Termination
+from jobledger.runs.lease.termination import Recording, Termination
 from jobledger.runs.ledger_connection import kept_open, ledger_connection
 from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.output.recorder import OutputRecorder, save
 from jobledger.runs.output.run_log import by_service
+from jobledger.runs.rounds import Rounds
 from jobledger.tracing import spans
 
 # So that users who follow a run see its output within two seconds.
@@ -77,6 +81,10 @@ class OutputLog:
         """The last line on stderr."""
         return self._recorder.last_error_line
 
+    def note(self, text: str) -> None:
+        """Add a line to the output, on stderr."""
+        self._recorder.write(Stream.STDERR, f"{text}\n")
+
     def save_new(self) -> None:
         """Save new output. Whatever cannot be saved stays in the recorder for the next call."""
         with self._lock:
@@ -106,12 +114,16 @@ class Heartbeat:
         self._run = run
         self._log = log
         self._meter = meter
-        self._termination = Termination(run.pk, interrupter, tree, limits, self._record_kill)
-        memory = limits.memory_bytes
+        self._limits = limits
+        recording = Recording(kill=self._record_kill, overdue=self._note_overdue)
+        self._termination = Termination(run.pk, interrupter, tree, limits, recording)
+        # What a job needs that another one calls is unknown, if their process has more jobs.
+        memory = None if shared_process.is_shared() else limits.memory_bytes
         self._memory_watch = MemoryWatch(run.pk, memory, self._termination, meter) if memory else None
         self._renew_at = 0.0
         self._interval = min(settings.HEARTBEAT_SECONDS, OUTPUT_SECONDS)
         self._pauses = _pauses(self._interval)
+        self._is_new = True
         self._stopped = threading.Event()
         self.thread = threading.Thread(
             target=self._run_until_stopped, name=f"heartbeat of {run}", daemon=True
@@ -125,7 +137,9 @@ class Heartbeat:
         self._termination.start()
         if self._memory_watch is not None:
             self._memory_watch.start()
-        if may_beat and not tick(self._look_or_beat):
+        if may_beat and shared_process.is_shared():
+            HEARTBEATS.add(self)
+        elif may_beat and not tick(self._look_or_beat):
             self.thread.start()
 
     def job_has_ended(self) -> None:
@@ -138,6 +152,7 @@ class Heartbeat:
         """Stop; if a beat is in progress, wait for it."""
         self.job_has_ended()
         self._stopped.set()
+        HEARTBEATS.remove(self)
         if self.thread.ident is not None:
             self.thread.join()
 
@@ -164,18 +179,29 @@ class Heartbeat:
                 self._renew()
                 self._renew_at = time.monotonic() + settings.HEARTBEAT_SECONDS
 
+    def look(self) -> float:
+        """Beat, unless the run has only just begun; returns in how many seconds to do so again."""
+        if self._is_new:
+            self._is_new = False
+        else:
+            self._try_to_beat()
+        return self._interval
+
     def _run_until_stopped(self) -> None:
-        with by_service(), kept_open():
+        with _in_thread_of_service():
             for pause in self._pauses:
                 if not self._stopped.wait(pause):
                     self._meter.look()
             while not self._stopped.wait(self._interval):
-                try:
-                    # The job may fork at any time.
-                    with ledger_connection(), between_forks():
-                        self.beat()
-                except Error as error:
-                    logger.debug("Could not save the heartbeat of run %s: %s", self._run.pk, error)
+                self._try_to_beat()
+
+    def _try_to_beat(self) -> None:
+        try:
+            # The job may fork at any time.
+            with ledger_connection(), between_forks():
+                self.beat()
+        except Error as error:
+            logger.debug("Could not save the heartbeat of run %s: %s", self._run.pk, error)
 
     def _look_or_beat(self) -> float | None:
         """Look, and return in how many seconds to do so again; None if the beats' thread has started."""
@@ -203,6 +229,16 @@ class Heartbeat:
         if (interrupt := pending_interrupt(self._run)) is not None:
             self._termination.begin(interrupt)
 
+    def _note_overdue(self, interrupt: JobInterrupt) -> None:
+        """Tell that a job which was to end goes on, in the log and in its output."""
+        status, grace = interrupt.status.label.lower(), duration(self._limits.grace)
+        text = (
+            f"This run is to end as {status}, but its thread has not ended after {grace}. A thread cannot be "
+            "killed: the run goes on until the call returns that its job is waiting for."
+        )
+        logger.warning("Run %s of %s: %s", self._run.pk, self._run.job, text)
+        self._log.note(text)
+
     def _record_kill(self, interrupt: JobInterrupt) -> None:
         """Record the end of a job that did not stop in time, just before its process is killed."""
         why = interrupt.why.plus(killed_by="itself")
@@ -220,6 +256,16 @@ class Heartbeat:
         except Error as failure:
             logger.warning("Could not record the end of run %s: %s", self._run.pk, failure)
         spans.flush()
+
+
+@contextmanager
+def _in_thread_of_service() -> Iterator[None]:
+    with by_service(), kept_open():
+        yield
+
+
+HEARTBEATS = Rounds[Heartbeat]("heartbeats", _in_thread_of_service)
+"""Of the runs that are executed in threads."""
 
 
 def pending_interrupt(run: Run) -> JobInterrupt | None:

@@ -2,15 +2,17 @@
 
 In the main thread, a signal handler raises it, which also interrupts blocking system calls; in any other
 thread, it is raised the next time that Python code runs there. It is not a subclass of ``Exception``, so a
-job's ``except Exception`` does not catch it, while its ``finally`` blocks run.
+job's ``except Exception`` does not catch it, while its ``finally`` blocks run. While a thread waits for a
+coroutine, the coroutine is cancelled instead (``delivered_by``), wherever it waits.
 """
 
 import ctypes
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from uuid import UUID
 
@@ -59,10 +61,11 @@ class Interrupter:
     """Raises exceptions in the thread that created it, as long as it is armed."""
 
     def __init__(self) -> None:
-        self._thread_id = threading.get_ident()
+        self.thread_id = threading.get_ident()
         self._is_main = threading.current_thread() is threading.main_thread()
         self._armed = True
         self._lock = threading.Lock()
+        self._deliver: Callable[[JobInterrupt], object] | None = None
 
     def interrupt(self, interrupt: JobInterrupt) -> None:
         """Raise it in the thread, unless the job has finished."""
@@ -71,15 +74,17 @@ class Interrupter:
                 return
             if self._is_main:
                 _pending.append((self, interrupt))
-                signal.pthread_kill(self._thread_id, SIGNAL)
+                signal.pthread_kill(self.thread_id, SIGNAL)
+            elif self._deliver is not None:
+                self._deliver(interrupt)
             else:
-                _raise_in_thread(self._thread_id, interrupt)
+                _raise_in_thread(self.thread_id, interrupt)
 
     def resend(self) -> None:
         """Try again if it could not be raised because the thread was forking."""
         with self._lock:
             if self._armed and any(interrupter is self for interrupter, _ in _pending):
-                signal.pthread_kill(self._thread_id, SIGNAL)
+                signal.pthread_kill(self.thread_id, SIGNAL)
 
     def disarm(self) -> None:
         """Raise nothing more. If an interrupt is being raised right now, it is raised before this returns."""
@@ -88,6 +93,20 @@ class Interrupter:
         with self._lock:
             pass
 
+    @contextmanager
+    def delivered_by(self, deliver: Callable[[JobInterrupt], object]) -> Iterator[None]:
+        """In the block, which this thread executes, have ``deliver`` see to the end of the job.
+
+        In the main thread, which signals interrupt, do nothing else. What ``deliver`` raises is lost.
+        """
+        with self._lock:
+            before, self._deliver = self._deliver, deliver
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._deliver = before
+
     @property
     def is_armed(self) -> bool:
         """Whether the job can still be interrupted."""
@@ -95,6 +114,7 @@ class Interrupter:
 
 
 _pending: list[tuple[Interrupter, JobInterrupt]] = []
+_interrupter: ContextVar[Interrupter | None] = ContextVar("interrupter", default=None)
 # They belong to the parent's run.
 os.register_at_fork(after_in_child=_pending.clear)
 
@@ -104,12 +124,21 @@ def interruptible() -> Iterator[Interrupter]:
     """An interrupter for the current thread, armed until the end of the block."""
     interrupter = Interrupter()
     previous = set_handler(SIGNAL, _raise_pending) if _is_main() else None
+    token = _interrupter.set(interrupter)
     try:
         yield interrupter
     finally:
         interrupter.disarm()
+        _interrupter.reset(token)
         if _is_main():
             set_handler(SIGNAL, previous)
+
+
+def of_this_thread() -> Interrupter | None:
+    """What interrupts the job that this thread executes."""
+    found = _interrupter.get()
+    # The threads of a job have its context.
+    return found if found is not None and found.thread_id == threading.get_ident() else None
 
 
 def _is_main() -> bool:

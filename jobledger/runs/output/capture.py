@@ -1,10 +1,11 @@
 """Captures what a job writes: with ``print``, logging and warnings, and through descriptors 1 and 2.
 
-In a worker's child, everything goes to the run. On the command line, what Python code writes is recorded and
-passed on; the descriptors are left alone, since the job's output has to be the same as without the service,
-on a terminal as in a file. While a captured job calls another one, everything is written by the other one. In
-any other process, such as a web server, other threads write as well, so only the command's own streams are
-recorded.
+In a worker's child, everything goes to the run. In a worker that executes runs in threads, what Python code
+writes does, depending on whose thread it is (``routing``); the descriptors belong to the whole process. On
+the command line, what Python code writes is recorded and passed on; the descriptors are left alone, since the
+job's output has to be the same as without the service, on a terminal as in a file. While a captured job calls
+another one, everything is written by the other one. In any other process, such as a web server, other threads
+write as well, so only the command's own streams are recorded.
 """
 
 import os
@@ -20,12 +21,12 @@ from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.models import Run, Stream
 from jobledger.runs.execution.resources import Usage
-from jobledger.runs.output import salvage
+from jobledger.runs.output import routing, salvage
 from jobledger.runs.output.descriptors import Descriptors
 from jobledger.runs.output.recorder import LOCK, OutputRecorder
 from jobledger.runs.output.run_log import RunLog
 from jobledger.runs.output.run_memory import RunMemory
-from jobledger.runs.output.streams import RunStream, Tee, Utf8Source
+from jobledger.runs.output.streams import RoutedStream, RunStream, Tee, Utf8Source
 
 logger = line_logger(__name__)
 
@@ -264,6 +265,44 @@ class _NestedCapture(_ProcessCapture):
             self._outermost.direct_to(_captures[-1].recorder)
 
 
+class _ThreadCapture(Capture):
+    """What a job writes in its own thread and in those that it starts, in a process that has more jobs."""
+
+    def __init__(self, recorder: OutputRecorder) -> None:
+        super().__init__(recorder)
+        self._streams = {stream: RunStream(recorder, stream) for stream in Stream}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        _routings[-1].note_handlers()
+        self._stack.enter_context(routing.to_run(self._streams))
+        return self
+
+    def end(self) -> None:
+        self._stack.close()
+        for own in self._streams.values():
+            own.end()
+
+    def stream_for(self, stream: Stream, replaced: Any = None) -> IO[str]:
+        if replaced is None or isinstance(replaced, RoutedStream):
+            return self._streams[stream]
+        return super().stream_for(stream, replaced)
+
+
+def share() -> None:
+    """From now on, this process executes runs in threads."""
+    _routings.append(routing.Routing())
+    _routings[-1].begin()
+
+
+def unshare() -> None:
+    """Undo ``share``."""
+    _routings.pop().end()
+
+
+_routings: list[routing.Routing] = []
+
+
 def of_worker(run: Run) -> Capture:
     """Captures a run that this process executes for a worker."""
     if _captures or threading.current_thread() is not threading.main_thread() or sys.platform != "linux":
@@ -278,6 +317,8 @@ def of_command_line(recorder: OutputRecorder) -> Capture:
 
 def of_call(recorder: OutputRecorder) -> Capture:
     """Captures a job that is called by other code, which may be a job."""
+    if _routings:
+        return _ThreadCapture(recorder)
     outermost = _captures[0] if _captures and _captures[0].pid == os.getpid() else None
     return _NestedCapture(recorder, outermost) if outermost else Capture(recorder)
 

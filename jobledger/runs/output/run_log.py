@@ -27,7 +27,7 @@ from jobledger.logs.masking import masked
 from jobledger.logs.running import run_of
 from jobledger.models import Stream
 from jobledger.runs.output import loggers
-from jobledger.runs.output.streams import DESCRIPTORS, RunStream, Tee
+from jobledger.runs.output.streams import DESCRIPTORS, RoutedStream, RunStream, Tee
 
 SERVICES = ("jobledger", "opentelemetry")
 """Also OpenTelemetry's SDK, which exports spans in threads of its own while a job runs."""
@@ -45,6 +45,7 @@ _ELSEWHERE = (
     HTTPHandler,
     AdminEmailHandler,
 )
+_RECORDING = (RunStream, Tee, RoutedStream)
 
 
 class _Here(threading.local):
@@ -83,15 +84,25 @@ class RunLog:
     """Records what is logged from ``begin`` to ``end``."""
 
     def __init__(
-        self, write: Callable[[Stream, str], None], worker_logs: Mapping[Stream, TextIO] | None = None
+        self,
+        write: Callable[[Stream, str], None],
+        worker_logs: Mapping[Stream, TextIO] | None = None,
+        is_of_run: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``worker_logs`` are the worker's own stdout and stderr; None on the command line."""
+        """``worker_logs`` are the worker's own stdout and stderr; None on the command line.
+
+        Where only some threads execute runs, ``is_of_run`` tells whether the calling one does.
+        """
         self._write = write
+        self.is_of_run = is_of_run
         self._worker_logs = worker_logs
         self._gates: list[_Gate] = []
         self._last = _LastHandler(self)
         self._known = set[int]()
         self._gated = set[int]()
+        self._added: dict[int, tuple[logging.Handler, _Gate | None]] = {}
+        """The handlers that were added since, as long as they are there, by their ids."""
+        self._lock = threading.Lock()
 
     @property
     def passes_on(self) -> bool:
@@ -109,9 +120,22 @@ class RunLog:
             for logger in self._before.last_ones:
                 logger.addHandler(self._last)
 
+    def note_handlers(self) -> None:
+        """Those that were added since: they get no more of the job's records than the others."""
+        present = {id(each): each for logger in loggers.all_loggers() for each in logger.handlers[:]}
+        with self._lock:
+            added = {key: found for key, found in self._added.items() if key in present}
+            for key, handler in present.items():
+                if key not in self._known and key not in added:
+                    added[key] = handler, (gate := self._gate_for(handler))
+                    if gate is not None:
+                        gate.open()
+            self._added = added
+
     def end(self) -> None:
-        for gate in self._gates:
-            gate.close()
+        for gate in (*self._gates, *(gate for _, gate in self._added.values())):
+            if gate is not None:
+                gate.close()
         for logger in self._before.last_ones:
             logger.removeHandler(self._last)
         self._before.restore()
@@ -140,14 +164,17 @@ class RunLog:
         if _here.recorded is not None and _here.recorded() is record:
             return True
         return any(
-            record.levelno >= handler.level and isinstance(getattr(handler, "stream", None), RunStream | Tee)
+            record.levelno >= handler.level and isinstance(getattr(handler, "stream", None), _RECORDING)
             for handler in _handlers_of(record.name)
-            if id(handler) not in self._known
+            if id(handler) not in self._known and id(handler) not in self._added
         )
 
     def has_gate(self, record: logging.LogRecord) -> bool:
         """Whether there is a handler for it that would write to a stream, if its filters let it."""
-        return any(id(handler) in self._gated for handler in _handlers_of(record.name))
+        return any(
+            id(handler) in self._gated or self._added.get(id(handler), (None, None))[1] is not None
+            for handler in _handlers_of(record.name)
+        )
 
     def _gate_for(self, handler: logging.Handler) -> "_Gate | None":
         stream = _stream_of(handler)
@@ -180,7 +207,7 @@ class _Gate:
             self._handler.setStream(self._before)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if _is_of_service(record):
+        if _is_of_service(record) or not self._log.is_of_run():
             return True
         if self._log.is_recorded(record):
             return self._log.passes_on
@@ -199,7 +226,14 @@ class _LastHandler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not (_is_of_service(record) or self._log.has_gate(record) or self._log.is_recorded(record)):
+        if not self._log.is_of_run():
+            if (
+                all(isinstance(each, _LastHandler) for each in _handlers_of(record.name))
+                and logging.lastResort
+            ):
+                # As Python does when there are no handlers.
+                logging.lastResort.handle(record)
+        elif not (_is_of_service(record) or self._log.has_gate(record) or self._log.is_recorded(record)):
             self._log.record(record, self, FORMATTER, Stream.STDERR)
 
 

@@ -3,7 +3,8 @@
 While a worker's child executes a run, the memory with the output that is not saved yet, and the ends of its
 pipes, are also kept in a mailbox: a pair of sockets, of which the worker's main process has one, too.
 Descriptors in a message that nobody has received stay open even if their sender is killed. The child takes
-the message back once its output is saved; if the child dies first, the main process takes it.
+the message back once its output is saved; if the child dies first, the main process takes it. So has a
+thread of a worker whose run has a process of its own.
 
 While no child dies, this costs the main process one message for each child that starts, and a look into the
 mailboxes from time to time: it reads the pipes of a child that cannot (``pump``).
@@ -11,8 +12,9 @@ mailboxes from time to time: it reads the pipes of a child that cannot (``pump``
 
 import os
 import socket
-from collections.abc import Iterable
-from contextlib import suppress
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from struct import Struct
 from uuid import UUID
@@ -42,6 +44,12 @@ def _socket_pair() -> tuple[socket.socket, socket.socket]:
     return pair
 
 
+class _Mailbox(threading.local):
+    """The mailbox of a thread."""
+
+    pair: tuple[socket.socket, socket.socket] | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Salvaged:
     """What is known of a run whose process has died."""
@@ -64,12 +72,29 @@ class Mailboxes:
     """For the main process to receive its children's doors."""
     _doors: list[socket.socket] = field(default_factory=list)
     """In the main process: the ends of its children's mailboxes for taking out."""
-    _own: tuple[socket.socket, socket.socket] | None = None
+    _of_process: tuple[socket.socket, socket.socket] | None = None
     """In a child: its mailbox."""
+    _of_thread: _Mailbox = field(default_factory=_Mailbox)
     _kept_by: int = 0
     _waiting: dict[str, int] = field(default_factory=dict)
     """In the main process: runs whose output was waiting at the last look, and how often they had read."""
     _pumps: dict[str, Pump] = field(default_factory=dict)
+
+    @property
+    def _own(self) -> tuple[socket.socket, socket.socket] | None:
+        return self._of_thread.pair or self._of_process
+
+    @contextmanager
+    def of_thread(self) -> Iterator[None]:
+        """In the block, this thread has a mailbox, for the process that it starts for its run."""
+        self._of_thread.pair = pair = _socket_pair()
+        try:
+            yield
+        finally:
+            self._of_thread.pair = None
+            _close(_take(pair[1]))
+            for each in pair:
+                each.close()
 
     def open_reception(self, **kwargs: object) -> None:
         """In a main process, before it forks."""
@@ -82,10 +107,10 @@ class Mailboxes:
         for pump in self._pumps.values():
             pump.close()
         self._doors, self._pumps = [], {}
-        self._own = _socket_pair()
+        self._of_process = _socket_pair()
         if self._reception is not None:
             with suppress(OSError):
-                socket.send_fds(self._reception[0], [b"door"], [self._own[1].fileno()])
+                socket.send_fds(self._reception[0], [b"door"], [self._of_process[1].fileno()])
 
     def own_descriptors(self) -> list[int]:
         """A child's mailbox, to be handed to a process that it starts for its run."""
@@ -99,7 +124,7 @@ class Mailboxes:
             slot, door = (socket.socket(fileno=descriptor) for descriptor in descriptors)
             slot.settimeout(0)
             door.settimeout(0)
-            self._own = slot, door
+            self._of_process = slot, door
 
     def receive_doors(self, **kwargs: object) -> None:
         """In a main process, from time to time."""
@@ -175,7 +200,7 @@ class Mailboxes:
 _mailboxes = Mailboxes()
 keep, is_kept, release = _mailboxes.keep, _mailboxes.is_kept, _mailboxes.release
 salvaged = _mailboxes.salvaged
-own_descriptors, adopt = _mailboxes.own_descriptors, _mailboxes.adopt
+own_descriptors, adopt, of_thread = _mailboxes.own_descriptors, _mailboxes.adopt, _mailboxes.of_thread
 
 
 def connect() -> None:

@@ -2,14 +2,14 @@
 
 A ``RunStream`` takes the place of ``sys.stdout`` or ``sys.stderr`` in a worker, where there is nothing to
 pass the text on to. A ``Tee`` does so on the command line: it records, and passes everything on to the stream
-that it replaces.
+that it replaces. A ``RoutedStream`` leads to the run of whoever writes, where many are executed at a time.
 """
 
 import codecs
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
@@ -127,6 +127,24 @@ class _RunBuffer(io.BufferedIOBase):
         self.source.end()
         # Otherwise, a handler that a job has left behind would keep the memory of its run's output.
         self.source.recorder = _NOWHERE
+
+
+class RoutedStream:
+    """Takes the place of ``sys.stdout`` or ``sys.stderr`` for all runs of a process.
+
+    It is like the stream that ``current`` returns, which it asks for at each use.
+    """
+
+    def __init__(self, current: Callable[[Stream], Any], stream: Stream) -> None:
+        self._current, self._stream = current, stream
+
+    def write(self, text: str) -> Any:
+        return self._current(self._stream).write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("_current", "_stream"):  # not set yet
+            raise AttributeError(name)
+        return getattr(self._current(self._stream), name)
 
 
 class Tee:

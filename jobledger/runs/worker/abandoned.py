@@ -21,7 +21,7 @@ from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import Run, Status
-from jobledger.runs import limits
+from jobledger.runs import limits, shared_process
 from jobledger.runs.dispatch import IDENTITY, run_id_of
 from jobledger.runs.execution.forks import between_forks, close_connections
 from jobledger.runs.worker import orphans
@@ -47,6 +47,8 @@ class Watch:
 
     def beat(self, **kwargs: object) -> None:
         """To be called in the main loop, often."""
+        if shared_process.is_shared():
+            return
         now = self._monotonic()
         requests = [each for each in state.active_requests if _is_older_than_a_lease(each, now)]
         for request in requests:
@@ -82,7 +84,7 @@ def _in_thread(work: Callable[[], None]) -> None:
 
 
 def connect() -> None:
-    """Watch in this worker's main process from now on."""
+    """Watch in this worker's main process from now on, if it has children."""
     pulse.connect(Watch().beat, weak=False, dispatch_uid="jobledger.abandoned")
 
 

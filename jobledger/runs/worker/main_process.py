@@ -388,12 +388,14 @@ def child_of(request: Request) -> str:
 
 def _shutting_down(sender: Any = None, how: str = "", **kwargs: Any) -> None:
     """End runs cleanly before the worker is killed, because a warm shutdown waits without a limit."""
-    timer = threading.Timer(settings.SHUTDOWN_GRACE_SECONDS, _cancel_all, args=[str(sender)])
+    timer = threading.Timer(settings.SHUTDOWN_GRACE_SECONDS, cancel_all, args=[str(sender)])
     timer.daemon = True
     timer.start()
 
 
-def _cancel_all(hostname: str) -> None:
+def cancel_all(hostname: str) -> None:
+    """Cancel all runs of this worker's jobs, since it is to end."""
+
     def request_cancel() -> None:
         owned = Run.objects.filter(status=Status.RUNNING, worker_identity=IDENTITY)
         owned = owned.filter(job__in=registry.all_jobs())  # nothing ends an ordinary task

@@ -34,7 +34,7 @@ from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import AWAITS_RESULT, CANCEL_ACCEPTED, NO_REASON, Reason, Run, Status, Why
 from jobledger.outages import is_outage
-from jobledger.runs import attempts
+from jobledger.runs import attempts, shared_process
 from jobledger.runs.dispatch import IDENTITY, worker_process
 from jobledger.runs.elsewhere.awaiting import MAX_SILENCE
 from jobledger.runs.execution.forks import write_between_forks
@@ -114,7 +114,7 @@ def _succeeds(sender: Task[..., Any], **kwargs: Any) -> None:
 
 def _fails(sender: Task[..., Any], task_id: str, exception: Exception, **kwargs: Any) -> None:
     """In a child, the task has raised the exception; in the main process, the child is gone."""
-    if os.getpid() != _main_pid:
+    if os.getpid() != _main_pid or shared_process.is_shared():
         if pk := _run_of(sender, sender.request):
             _record(partial(end, pk, outcome_of_task(exception), _worker(sender)), pk)
         return
@@ -267,13 +267,14 @@ class Watch:
         self._thread: threading.Thread | None = None
         self._cancelled: frozenset[UUID] = frozenset()
         """Of the tasks that were being executed."""
+        self._left_alone = set[UUID]()
+        """The same, of threads, which nothing can end."""
 
     def beat(self, **kwargs: object) -> None:
         """To be called in the main loop, often. Does not look while the database has not answered yet."""
         active = {pk: each for each in list(state.active_requests) if (pk := _run_of_message(each))}
         for pk in self._cancelled & active.keys():
-            logger.warning("Run %s was cancelled: killing %s", pk, child_of(active[pk]))
-            orphans.kill_child(active[pk].worker_pid)
+            self._end(pk, active[pk])
         self._cancelled = frozenset()
         now = time.monotonic()
         if now < self._look_at or (self._thread is not None and self._thread.is_alive()):
@@ -286,6 +287,15 @@ class Watch:
             look = partial(self.look, list(active), looks_for_waiting=looks_for_waiting)
             self._thread = threading.Thread(target=look, name="ordinary runs", daemon=True)
             self._thread.start()
+
+    def _end(self, pk: UUID, request: Any) -> None:
+        if not shared_process.is_shared():
+            logger.warning("Run %s was cancelled: killing %s", pk, child_of(request))
+            orphans.kill_child(request.worker_pid)
+        elif pk not in self._left_alone:
+            self._left_alone.add(pk)
+            text = "Run %s was cancelled, but is an ordinary task in a thread: it goes on until it returns"
+            logger.warning(text, pk)
 
     def look(self, pks: list[UUID], *, looks_for_waiting: bool) -> None:
         """Renew the leases of these, and find out what was cancelled. Raises nothing."""

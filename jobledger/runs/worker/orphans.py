@@ -13,6 +13,7 @@ import psutil
 from billiard.process import active_children
 from celery.signals import worker_process_init, worker_ready
 
+from jobledger.runs import shared_process
 from jobledger.runs.execution import multiprocessing_internals, process_tree
 from jobledger.runs.execution.process_tree import Processes
 from jobledger.runs.worker.pulse import pulse
@@ -64,6 +65,8 @@ def _adopted() -> set[int]:
 
 def _reap(**kwargs: object) -> None:
     """Daemons of earlier jobs may have ended."""
+    if shared_process.is_shared():
+        return  # these are children of jobs, which wait for them
     for pid in _adopted():
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
@@ -81,6 +84,8 @@ def _has_ended(pid: int) -> bool:
 
 
 def _main_is_ready(**kwargs: object) -> None:
+    if shared_process.is_shared():
+        return  # it could not tell an orphan from what a job has started
     process_tree.adopt_orphans()
     _own.update(_adopted())
 

@@ -1,7 +1,10 @@
-"""A worker needs a process for each job: Celery's prefork pool. With any other, it does not start.
+"""Which of Celery's pools can execute jobs: prefork, with a process for each job at a time, and threads.
 
-In threads, and in greenlets, a job could be neither interrupted while it waits nor killed, and what it leaves
-behind would reach the jobs beside it. With ``solo``, nobody would be left to record the death of a job.
+With ``threads``, a worker gets a pool of this service, in which the runs share a process (``thread_pool``).
+With any other pool it does not start. ``solo`` executes jobs in the main process: it would neither be there
+to record the death of a job's process, nor see messages, a shutdown or remote control before the job has
+ended. In greenlets, a job that computes would keep the heartbeats of all others from being sent, and what
+their monkey patches change is more than can be kept apart.
 """
 
 import sys
@@ -10,21 +13,46 @@ from typing import Any
 from celery.apps.worker import Worker
 from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool
+from celery.concurrency.thread import TaskPool as CeleryThreadPool
 from celery.signals import worker_init
 
-REFUSAL = (
-    "This worker would execute jobs with the pool {pool}, in which a job cannot be ended without its worker. "
-    "Use --pool prefork, which is the default; for one job at a time, add --concurrency 1."
-)
+from jobledger.runs import shared_process
+
+USE_PREFORK = "Use --pool prefork, which is the default"
+ONE_AT_A_TIME = f"{USE_PREFORK}; for one job at a time, add --concurrency 1."
+FOR_WAITING = f"{USE_PREFORK}, or --pool threads for jobs that mostly wait."
+REASONS = {
+    "solo": f"in which it could neither end a job nor record its death. {ONE_AT_A_TIME}",
+    "gevent": f"in which one job that computes would stop the heartbeats of all others. {FOR_WAITING}",
+    "eventlet": f"in which one job that computes would stop the heartbeats of all others. {FOR_WAITING}",
+}
+UNKNOWN = f"which is not known to be able to end a job without its worker. {FOR_WAITING}"
+REFUSAL = "This worker would execute jobs with the pool {pool}, {reason}"
 
 
 def connect() -> None:
-    worker_init.connect(refuse_other_pools, dispatch_uid="jobledger.pools.refuse")
+    worker_init.connect(choose_pool, dispatch_uid="jobledger.pools.choose")
 
 
-def refuse_other_pools(sender: Any = None, **kwargs: object) -> None:
-    """Exit with code 1. Workers that tests embed, by Celery's ``start_worker``, are no ``celery worker``."""
-    if isinstance(sender, Worker):
-        pool: Any = get_implementation(getattr(sender, "pool_cls", TaskPool))
-        if not issubclass(pool, TaskPool):
-            sys.exit(REFUSAL.format(pool=pool.__module__.rpartition(".")[2]))
+def choose_pool(sender: Any = None, **kwargs: object) -> None:
+    """Have a worker with threads use this service's; with a pool that cannot execute jobs, exit with code 1.
+
+    Workers that tests embed, by Celery's ``start_worker``, are no ``celery worker``, and may use any.
+    """
+    if not isinstance(sender, Worker):
+        return
+    pool: Any = get_implementation(getattr(sender, "pool_cls", TaskPool))
+    if issubclass(pool, CeleryThreadPool):
+        _execute_in_threads(sender)
+    elif not issubclass(pool, TaskPool):
+        name = pool.__module__.rpartition(".")[2]
+        sys.exit(REFUSAL.format(pool=name, reason=REASONS.get(name, UNKNOWN)))
+
+
+def _execute_in_threads(worker: Any) -> None:
+    # Not before: what it imports, a worker with processes does not need.
+    from jobledger.runs.worker.thread_pool import TaskPool as ThreadPool
+
+    ThreadPool.hostname = str(worker.hostname)
+    worker.pool_cls = ThreadPool
+    shared_process.begin()

@@ -193,7 +193,6 @@ def test_an_app_that_is_not_configured_is_reported_once(monkeypatch: pytest.Monk
         ("WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS", True, "running jobs are cancelled"),
         ("BROKER_CONNECTION_RETRY_ON_STARTUP", False, "workers exit"),
         ("TASK_ALWAYS_EAGER", True, "execute a job in the process that calls them"),
-        ("WORKER_POOL", "threads", "workers do not start"),
         ("WORKER_POOL", "solo", "workers do not start"),
         ("WORKER_POOL", "gevent", "workers do not start"),
         ("WORKER_POOL", "eventlet", "workers do not start"),
@@ -211,13 +210,14 @@ def test_what_is_at_stake_is_said_if_the_project_sets_something_else(
     assert hint.startswith("Remove it, or set it to ")
 
 
-def test_a_pool_of_processes_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    configured(monkeypatch, CELERY_WORKER_POOL="prefork")
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_pool_that_executes_jobs_is_not_reported(monkeypatch: pytest.MonkeyPatch, pool: str) -> None:
+    configured(monkeypatch, CELERY_WORKER_POOL=pool)
     assert found() == []
 
 
 def test_every_pool_that_a_worker_refuses_by_name_is_reported() -> None:
-    others = set(concurrency.get_available_pool_names()) - {"prefork", "processes", "custom"}
+    others = set(concurrency.get_available_pool_names()) - {"prefork", "processes", "threads", "custom"}
     assert others == project._OTHER_POOLS
 
 

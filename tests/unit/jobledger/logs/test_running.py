@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ OTHER = LoggedRun(job="other", run_id="0192f0c1-0000-7000-8000-000000000002", at
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "_last", None)
+    monkeypatch.setattr(running, "_here", SimpleNamespace(last=None))
 
 
 def seen() -> LoggedRun | None:

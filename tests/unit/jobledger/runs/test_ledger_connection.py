@@ -4,20 +4,20 @@ import io
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
-from django.db import connection, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from django.test import SimpleTestCase, TestCase
 from pytest_django import DjangoDbBlocker
 
 from jobledger.models import Run, Trigger
 from jobledger.runs import dispatch, ledger_connection
-from jobledger.runs.ledger_connection import kept_open, left_as_found
+from jobledger.runs.ledger_connection import SharedConnections, kept_open, left_as_found
 from tests.unit.builders import make_user
 from tests.unit.postgres import Server, server
 from tests.unit.sqlite_files import in_a_file, open_files
@@ -118,7 +118,7 @@ def is_replaced() -> bool:
     """Whether the next block would open a new connection."""
     own = ledger_connection._own.connection
     assert own is not None
-    return ledger_connection._may_be_lost(own)
+    return ledger_connection._may_be_lost(own, ledger_connection._own.used_at)
 
 
 def test_one_that_was_idle_for_long_is_replaced(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,3 +288,75 @@ class ASimpleTestCase(SimpleTestCase):
         stderr = io.StringIO()
         call_command("probe", "word", stdout=io.StringIO(), stderr=stderr)
         assert re.match("This run is not recorded: Database .* not allowed", stderr.getvalue())
+
+
+@pytest.fixture
+def few(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedConnections]:
+    """Connections that are shared by the threads of this process."""
+    made = SharedConnections()
+    monkeypatch.setattr(ledger_connection, "_shared", [made])
+    monkeypatch.setattr(ledger_connection, "MAX_SHARED", 2)
+    monkeypatch.setattr(ledger_connection, "LOOK_FOR_ENDED_SECONDS", 0.05)
+    yield made
+    for own, _ in made._idle:
+        own.close()
+
+
+def in_threads(count: int, action: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=action) for _ in range(count)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+
+
+def test_many_threads_share_a_few_connections(few: SharedConnections) -> None:
+    found: list[int] = []
+    together = threading.Barrier(2, timeout=60)
+
+    def work() -> None:
+        for _ in range(3):
+            with own_connection():
+                found.append(session())
+                together.wait()
+
+    in_threads(6, work)
+    assert (len(found), len(set(found))) == (18, 2)
+
+
+def test_a_shared_one_is_lent_once_to_nested_blocks(few: SharedConnections) -> None:
+    with own_connection():
+        outer = session()
+        with own_connection():
+            assert session() == outer
+        assert connection.connection is not None
+    assert own_session() == outer
+
+
+def test_a_shared_one_is_replaced_after_an_error(few: SharedConnections) -> None:
+    before = own_session()
+    with pytest.raises(KeyboardInterrupt), own_connection():
+        raise KeyboardInterrupt
+    assert own_session() != before
+
+
+def test_what_an_interrupted_thread_has_not_given_back_is_taken_back(few: SharedConnections) -> None:
+    def interrupted() -> None:
+        few._take(connections[DEFAULT_DB_ALIAS])
+        # An interrupt was raised before it was given back; then, the thread records the end of its run.
+        found.append(own_session())
+
+    def gone() -> None:
+        few._take(connections[DEFAULT_DB_ALIAS])
+
+    found: list[int] = []
+    in_threads(1, interrupted)
+    in_threads(2, gone)
+    assert own_session()
+    assert len(found) == 1
+
+
+def test_the_heartbeats_keep_one_of_their_own(few: SharedConnections) -> None:
+    with kept_open():
+        own = own_session()
+        assert (own_session(), few._idle) == (own, [])

@@ -121,7 +121,7 @@ def ended_after_cancel(run: Run) -> None:
 
 def stopped_by_worker() -> Run:
     run = running()
-    main_process._cancel_all("celery@here")
+    main_process.cancel_all("celery@here")
     return run
 
 

@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from jobledger.formats import MEGABYTE
 from jobledger.models import Run, RunOutput, Status, Trigger
-from jobledger.runs import attempts
+from jobledger.runs import attempts, shared_process
 from jobledger.runs.execution import runner
 from jobledger.runs.execution.resources import memory_of_this_process, trim
 from jobledger.runs.output.capture import of_call
@@ -364,3 +364,16 @@ def test_a_child_that_cannot_record_the_end_of_its_run_is_replaced(monkeypatch: 
     monkeypatch.setattr(attempts, "end", fail)
     runner.execute(queued().pk, worker="w")
     assert replaced == [True]
+
+
+@pytest.mark.parametrize(
+    ("job", "alone", "beside_others"),
+    [("probe", False, False), ("isolated", True, True), ("allocating", False, True)],
+)
+def test_a_memory_limit_needs_a_process_where_other_jobs_share_one(
+    monkeypatch: pytest.MonkeyPatch, job: str, alone: bool, beside_others: bool
+) -> None:
+    run = Run(job=job)
+    assert runner._needs_process(run) is alone
+    monkeypatch.setattr(shared_process, "is_shared", lambda: True)
+    assert runner._needs_process(run) is beside_others

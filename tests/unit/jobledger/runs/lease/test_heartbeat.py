@@ -1,5 +1,6 @@
 """A heartbeat renews the lease, saves output and progress, and notices when the run is to end."""
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from django.db import IntegrityError
 from pytest_django import Settings
 
 from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger, Why
+from jobledger.runs import shared_process
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter, Usage
 from jobledger.runs.lease import heartbeat
@@ -266,3 +268,34 @@ def test_the_tail_of_long_output_is_saved_before_the_process_is_killed() -> None
     beating.heartbeat._record_kill(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
     pieces = RunOutput.objects.filter(run=beating.run).in_order().values_list("text", flat=True)
     assert "".join(pieces).endswith("xx" + "stuck here\n")
+
+
+def test_a_job_that_goes_on_after_its_grace_period_says_so_in_its_output_and_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    beating = Beating()
+    beating.heartbeat._note_overdue(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
+    beating.beat()
+    (line,) = RunOutput.objects.all()
+    text = (
+        "This run is to end as timed out, but its thread has not ended after 1 h. A thread cannot be killed"
+    )
+    assert (line.stream, line.text.startswith(text)) == (Stream.STDERR, True)
+    assert f"Run {beating.run.pk} of probe: {text}" in caplog.text
+
+
+def test_in_a_shared_process_one_thread_beats_for_all_runs(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setattr(shared_process, "is_shared", lambda: True)
+    monkeypatch.setattr(Heartbeat, "beat", lambda self: beats.append((self, threading.current_thread())))
+    beats: list[tuple[Heartbeat, threading.Thread]] = []
+    override(settings, HEARTBEAT_SECONDS=0.01)
+    runs = [Beating().heartbeat for _ in range(3)]
+    for each in runs:
+        each.start()
+    wait_until(lambda: {found for found, _ in beats} == set(runs), what="all have beaten")
+    for each in runs:
+        each.stop()
+    assert len({thread for _, thread in beats}) == 1
+    assert heartbeat.HEARTBEATS.members == []

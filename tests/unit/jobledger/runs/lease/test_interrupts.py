@@ -1,5 +1,6 @@
 """A job is interrupted by an exception in its own thread, as long as it runs."""
 
+import contextvars
 import os
 import signal
 import threading
@@ -131,3 +132,42 @@ def test_disarming_waits_for_an_interrupt_that_is_being_raised(monkeypatch: pyte
     ended.set()
     thread.join(10)
     assert too_early == [False]
+
+
+def test_what_a_thread_waits_for_can_be_ended_in_its_place() -> None:
+    raised, found, ended = [], list[JobInterrupt](), threading.Event()
+    ready = threading.Event()
+
+    def deliver(interrupt: JobInterrupt) -> None:
+        found.append(interrupt)
+        ended.set()
+
+    def job() -> None:
+        try:
+            with interruptible(), of_this_thread().delivered_by(deliver):
+                ready.set()
+                ended.wait()
+        except JobInterrupt:
+            raised.append(True)
+
+    def of_this_thread() -> Interrupter:
+        interrupter = interrupts.of_this_thread()
+        assert interrupter
+        interrupters.append(interrupter)
+        return interrupter
+
+    interrupters: list[Interrupter] = []
+    thread = in_another_thread(job)
+    ready.wait()
+    interrupters[0].interrupt(interrupt := cancelled())
+    thread.join(10)
+    assert (found, raised) == ([interrupt], [])
+
+
+def test_a_thread_of_a_job_is_not_what_interrupts_the_job() -> None:
+    found: list[object] = []
+    with interruptible() as interrupter:
+        assert interrupts.of_this_thread() is interrupter
+        context = contextvars.copy_context()
+        in_another_thread(lambda: found.append(context.run(interrupts.of_this_thread))).join()
+    assert (found, interrupts.of_this_thread()) == ([None], None)

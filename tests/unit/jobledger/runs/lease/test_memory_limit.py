@@ -13,7 +13,7 @@ from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.lease import memory_limit
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt
 from jobledger.runs.lease.memory_limit import MemoryLimitExceeded, MemoryWatch
-from jobledger.runs.lease.termination import Termination
+from jobledger.runs.lease.termination import Recording, Termination
 from jobledger.runs.limits import Limits
 from tests.waiting import wait_until
 
@@ -27,7 +27,7 @@ class Scene(Termination):
     def __init__(self) -> None:
         limits = Limits(time_limit=None, grace=timedelta(hours=1), memory_bytes=LIMIT)
         tree = ProcessTree(RUN, is_nested=False)
-        super().__init__(RUN, Interrupter(), tree, limits, lambda interrupt: None)
+        super().__init__(RUN, Interrupter(), tree, limits, Recording(kill=print, overdue=print))
         self.interrupts: list[JobInterrupt] = []
         self.is_killed = threading.Event()
         self.meter = resources.Meter()

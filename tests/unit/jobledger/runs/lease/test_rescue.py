@@ -188,7 +188,7 @@ def test_a_lost_run_that_exceeded_its_time_limit_has_timed_out() -> None:
 def test_a_worker_that_shuts_down_cancels_only_its_own_runs() -> None:
     mine = running(worker="celery@me:1", worker_identity=IDENTITY)
     others = running(worker="celery@you:1"), running(worker="celery@me:1", worker_identity="also celery@me")
-    main_process._cancel_all("celery@me")
+    main_process.cancel_all("celery@me")
     mine.refresh_from_db()
     assert (mine.reason, mine.reason_details) == (Reason.WORKER_SHUTDOWN, {"worker": "celery@me"})
     for other in others:

@@ -9,10 +9,11 @@ from uuid import uuid4
 import pytest
 
 from jobledger.models import Reason, Why
+from jobledger.runs import shared_process
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.lease import termination
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut
-from jobledger.runs.lease.termination import Termination
+from jobledger.runs.lease.termination import Recording, Termination
 from jobledger.runs.limits import Limits
 from tests.waiting import wait_until
 
@@ -45,7 +46,9 @@ class Scene(Interrupter):
         self.may_record = threading.Event()
         self.may_record.set()
         limits = Limits(time_limit=time_limit, grace=grace)
-        self.termination = Termination(RUN, self, Tree(self.done), limits, self.record)
+        self.termination = Termination(
+            RUN, self, Tree(self.done), limits, Recording(kill=self.record, overdue=self.note)
+        )
 
     def interrupt(self, interrupt: JobInterrupt) -> None:
         self.done.append(type(interrupt).__name__)
@@ -57,6 +60,9 @@ class Scene(Interrupter):
     def record(self, interrupt: JobInterrupt) -> None:
         self.may_record.wait()
         self.done.append(f"recorded {type(interrupt).__name__}")
+
+    def note(self, interrupt: JobInterrupt) -> None:
+        self.done.append(f"overdue {type(interrupt).__name__}")
 
     def kill(self, pid: int, signum: int) -> None:
         if (pid, signum) == (os.getpid(), signal.SIGKILL):
@@ -166,4 +172,59 @@ def test_without_an_interrupt_there_is_no_grace_period_to_end(scene: type[Scene]
     it.termination.start()
     it.termination.end_grace()
     it.termination.stop()
+    assert it.done == []
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other jobs are executed in the same process."""
+    monkeypatch.setattr(shared_process, "is_shared", lambda: True)
+    monkeypatch.setattr(termination, "AGAIN_SECONDS", 0.01)
+
+
+def test_a_job_in_a_shared_process_is_interrupted_again_and_again_and_nothing_is_killed_but_its_processes(
+    scene: type[Scene], shared: None
+) -> None:
+    it = scene(time_limit=NOW, grace=NOW)
+    it.termination.start()
+    wait_until(lambda: it.done.count("JobTimedOut") >= 3, what="it is interrupted again")
+    it.termination.stop()
+    assert it.done[:4] == ["JobTimedOut", "tree asked to end", "tree killed", "overdue JobTimedOut"]
+    assert it.done.count("overdue JobTimedOut") == 1
+    assert not {"killed", "recorded JobTimedOut"} & set(it.done)
+    assert it.termination.is_overdue
+
+
+def test_its_end_is_recorded_if_the_worker_ends(scene: type[Scene], shared: None) -> None:
+    it = scene(grace=NOW)
+    it.termination.begin(cancelled())
+    wait_until(lambda: it.termination.is_overdue, what="its grace period is over")
+    it.termination.record_kill()
+    it.termination.stop()
+    assert "recorded JobCancelled" in it.done
+
+
+def test_one_thread_is_the_timer_of_all_jobs_even_of_those_without_a_time_limit(
+    scene: type[Scene], shared: None
+) -> None:
+    before = set(threading.enumerate())
+    those = [scene(time_limit=HOUR), scene(), scene(time_limit=HOUR)]
+    for each in those:
+        each.termination.start()
+    assert termination.TIMERS.members == [each.termination for each in those]
+    assert len(set(threading.enumerate()) - before) <= 1
+    for each in those:
+        each.termination.stop()
+        assert each.done == []
+    assert termination.TIMERS.members == []
+
+
+def test_a_job_that_ends_while_it_is_about_to_be_interrupted_is_forgotten(
+    scene: type[Scene], shared: None
+) -> None:
+    it = scene(grace=NOW)
+    it.termination.stop()
+    # As if it had been added at the same time.
+    termination.TIMERS.add(it.termination)
+    wait_until(lambda: termination.TIMERS.members == [], what="it is removed")
     assert it.done == []

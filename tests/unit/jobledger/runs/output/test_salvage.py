@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
 
@@ -187,3 +188,29 @@ def test_a_child_salvages_the_output_of_a_process_that_it_started_for_its_run() 
     assert text_of(salvaged_from(child, run_id)) == "of the process\n"
     for each in [*(child._own or ()), *(started._own or ())]:
         each.close()
+
+
+def test_each_thread_salvages_the_output_of_its_own_process() -> None:
+    worker = Mailboxes()
+    texts: list[str] = []
+    both_have_begun = threading.Barrier(2, timeout=60)
+
+    def execute(word: str) -> None:
+        with worker.of_thread():
+            started, run_id, memory = Mailboxes(), uuid4(), RunMemory.create(LIMIT_BYTES)
+            started.adopt([os.dup(descriptor) for descriptor in worker.own_descriptors()])
+            OutputRecorder(LIMIT_BYTES, memory.output()).write(Stream.STDOUT, word)
+            started.keep(run_id, [memory.descriptor])
+            memory.close()
+            both_have_begun.wait()
+            texts.append(text_of(salvaged_from(worker, run_id)))
+            for each in started._own or ():
+                each.close()
+
+    threads = [threading.Thread(target=execute, args=[word]) for word in ("one", "other")]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(texts) == ["one", "other"]
+    assert worker.own_descriptors() == []

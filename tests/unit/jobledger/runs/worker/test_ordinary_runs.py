@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
@@ -15,7 +16,7 @@ from django.utils import timezone
 
 from jobledger import clock
 from jobledger.models import ProcessKind, Reason, Run, ServiceProcess, Status, Why
-from jobledger.runs import overlap
+from jobledger.runs import overlap, shared_process
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.ordinary_outcomes import outcome_of_task
 from jobledger.runs.publishing import publisher
@@ -248,9 +249,24 @@ def test_messages_of_others_cost_no_query(broker: Broker, django_assert_num_quer
 def test_a_workers_shutdown_does_not_cancel_what_nothing_ends(broker: Broker) -> None:
     run = published(broker, ADD, 1, 2)
     Run.objects.update(status=Status.RUNNING, worker_identity=IDENTITY)
-    main_process._cancel_all("celery@here")
+    main_process.cancel_all("celery@here")
     run.refresh_from_db()
     assert (run.cancel_requested_at, run.reason) == (None, "")
+
+
+def test_one_in_a_thread_that_is_cancelled_goes_on_and_that_is_logged_once(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shared_process, "is_shared", lambda: True)
+    killed: list[object] = []
+    monkeypatch.setattr(orphans, "kill_child", killed.append)
+    watch, pk = ordinary_runs.Watch(), uuid4()
+    for _ in range(2):
+        watch._end(pk, None)
+    assert killed == []
+    assert caplog.messages == [
+        f"Run {pk} was cancelled, but is an ordinary task in a thread: it goes on until it returns"
+    ]
 
 
 def test_a_child_waits_for_the_database(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

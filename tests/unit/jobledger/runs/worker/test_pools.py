@@ -1,33 +1,68 @@
-"""A worker with a pool in which jobs cannot be ended does not start."""
+"""A worker with threads gets this service's pool; with a pool that cannot execute jobs, it does not start."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery.apps.worker import Worker
+from celery.concurrency.base import BasePool
 
-from jobledger.runs.worker.pools import refuse_other_pools
+from jobledger.runs import shared_process
+from jobledger.runs.worker import thread_pool
+from jobledger.runs.worker.pools import choose_pool
 
 
-def worker(pool: str, cls: Any = Worker) -> Any:
+@pytest.fixture(autouse=True)
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Notes that the process is said to be shared, which it is not."""
+    found: list[str] = []
+    monkeypatch.setattr(shared_process, "begin", lambda: found.append("begun"))
+    monkeypatch.setattr(thread_pool.TaskPool, "hostname", "")
+    return found
+
+
+def worker(pool: Any, cls: Any = Worker) -> Any:
     """A worker that has not been set up any further."""
     made = cls.__new__(cls)
-    made.pool_cls = pool
+    made.pool_cls, made.hostname = pool, "celery@here"
     return made
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads"])
-def test_other_pools_are_refused_with_a_sentence_that_says_what_to_use(pool: str) -> None:
+def pool_of(module: str) -> type[BasePool]:
+    """What Celery has in this module, which may need a package that is not installed."""
+    return type("TaskPool", (BasePool,), {"__module__": f"celery.concurrency.{module}"})
+
+
+@pytest.mark.parametrize(
+    ("pool", "reason"),
+    [
+        ("solo", "could neither end a job nor record its death"),
+        (pool_of("gevent"), "would stop the heartbeats of all others"),
+        (pool_of("eventlet"), "would stop the heartbeats of all others"),
+        (pool_of("mine"), "is not known to be able to end a job"),
+    ],
+)
+def test_other_pools_are_refused_with_the_reason_and_what_to_use(
+    begun: list[str], pool: Any, reason: str
+) -> None:
     with pytest.raises(SystemExit) as refused:
-        refuse_other_pools(worker(pool))
-    assert pool.rstrip("s") in str(refused.value.code)
+        choose_pool(worker(pool))
+    assert reason in str(refused.value.code)
     assert "Use --pool prefork" in str(refused.value.code)
+    assert begun == []
 
 
 @pytest.mark.parametrize("pool", ["prefork", "processes", "celery.concurrency.prefork:TaskPool"])
-def test_the_prefork_pool_is_accepted(pool: str) -> None:
-    refuse_other_pools(worker(pool))
+def test_the_prefork_pool_is_left_as_it_is(begun: list[str], pool: str) -> None:
+    choose_pool(made := worker(pool))
+    assert (made.pool_cls, begun) == (pool, [])
+
+
+def test_a_worker_with_threads_gets_a_pool_that_can_execute_jobs(begun: list[str]) -> None:
+    choose_pool(made := worker("threads"))
+    assert (made.pool_cls, made.pool_cls.hostname) == (thread_pool.TaskPool, "celery@here")
+    assert begun == ["begun"]
 
 
 def test_a_worker_that_a_test_embeds_may_use_any_pool() -> None:
-    refuse_other_pools(worker("solo", SimpleNamespace))
+    choose_pool(worker("solo", SimpleNamespace))
