@@ -19,10 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
     django.setup()
-    _seed(options.schedules, options.runs)
+    _seed(options.schedules, options.runs, options.copies)
 
 
-def _seed(schedule_count: int, run_count: int) -> None:
+def _seed(schedule_count: int, run_count: int, copies: int) -> None:
     from django.core.management import call_command
     from django.utils import timezone
     from django_celery_beat.models import PeriodicTask
@@ -36,12 +36,17 @@ def _seed(schedule_count: int, run_count: int) -> None:
     call_command("migrate", verbosity=0)
     if Run.objects.exists() or PeriodicTask.objects.exists():
         raise SystemExit("This database already has runs or schedules; nothing was inserted.")
+    # Before there are schedules, whose next slots are recorded once they are due.
+    now = timezone.now()
     made = schedules.make(schedule_count)
-    runs.make(made, run_count, timezone.now())
+    runs.make(made, run_count, now)
     longest = runs.make_output()
+    if copies:
+        runs.repeat(copies)
     population.analyze()
+    seconds, total = time.monotonic() - started, run_count * (1 + copies)
     sys.stdout.write(
-        f"{schedule_count} schedules and {run_count} runs in {time.monotonic() - started:.0f} s;"
+        f"{schedule_count} schedules and {total} runs in {seconds:.0f} s;"
         f" the run with the most output is {longest}.\n"
     )
 
@@ -50,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.seed", description=__doc__)
     parser.add_argument("--schedules", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=1_000_000)
+    parser.add_argument(
+        "--copies", type=int, default=0, help="how often PostgreSQL copies the runs into the past; default: 0"
+    )
     return parser
 
 

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import JSONField, Model
+from django.db.models import DateTimeField, Field, JSONField, Model
 
 SQLITE_CACHE_KIB = 1_000_000
 
@@ -39,6 +39,29 @@ def _defaults(model: type[Model], given: set[str]) -> dict[str, Any]:
         for field in fields
         if field.name not in given
     }
+
+
+def repeat(model: type[Model], count: int, period: timedelta) -> None:
+    """Have PostgreSQL copy all rows this many times into the past, each time by another period."""
+    fields, quote = model._meta.concrete_fields, connection.ops.quote_name
+    columns = [quote(str(field.column)) for field in fields]
+    values = [_shifted(field, column) for field, column in zip(fields, columns, strict=True)]
+    table = quote(model._meta.db_table)
+    periods: list[Any] = [period for field in fields if isinstance(field, DateTimeField)]
+    with _without_indexes(model), transaction.atomic(), connection.cursor() as cursor:
+        # The rows refer to what their originals refer to.
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute(
+            f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)}"
+            f" FROM generate_series(%s, 1, -1) number, (SELECT * FROM {table} ORDER BY queued_at) original",
+            [*periods, count],
+        )
+
+
+def _shifted(field: "Field[Any, Any]", column: str) -> str:
+    if field.primary_key:
+        return "gen_random_uuid()"
+    return f"{column} - number * %s" if isinstance(field, DateTimeField) else column
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from django.db.models import Max, Min
+
 from benchmarks.seed import bulk
 from benchmarks.seed.schedules import Seeded
 from jobledger.models import NO_REASON, Reason, Run, RunOutput, Status, Stream, Trigger, Why
@@ -75,6 +77,12 @@ def make(schedules: Sequence[Seeded], count: int, now: datetime) -> None:
         RUN_FIELDS,
         (_run(slot, number, rng) for number, slot in enumerate(_slots(schedules, count, now))),
     )
+
+
+def repeat(count: int) -> None:
+    """Add this many copies of the runs, each of them some days older than the one before."""
+    span = Run.objects.aggregate(first=Min("queued_at"), last=Max("queued_at"))
+    bulk.repeat(Run, count, timedelta(days=(span["last"] - span["first"]).days + 1))
 
 
 def make_output() -> uuid.UUID:

@@ -646,7 +646,6 @@ class Migration(migrations.Migration):
                     "look_at",
                     models.DateTimeField(
                         blank=True,
-                        db_index=True,
                         help_text="When beat looks whether its predecessors have ended. Null if it has times of its own.",
                         null=True,
                     ),
@@ -681,6 +680,13 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "next slot",
                 "verbose_name_plural": "next slots",
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("look_at__isnull", False)),
+                        fields=["look_at"],
+                        name="slot_to_look_at",
+                    )
+                ],
                 "constraints": [
                     models.CheckConstraint(
                         condition=models.Q(("broken", ""), ("due_at", None), _connector="OR"),
@@ -837,24 +843,6 @@ class Migration(migrations.Migration):
             name="Run",
             fields=[
                 (
-                    "exit_signal",
-                    models.CharField(
-                        blank=True,
-                        default="",
-                        help_text="Such as SIGKILL, if a signal ended it.",
-                        max_length=16,
-                    ),
-                ),
-                (
-                    "peak_memory_bytes",
-                    models.BigIntegerField(
-                        blank=True,
-                        help_text="The most memory that its process and subprocesses needed at a time.",
-                        null=True,
-                    ),
-                ),
-                ("cpu_seconds", models.FloatField(blank=True, null=True)),
-                (
                     "id",
                     models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False),
                 ),
@@ -960,53 +948,8 @@ class Migration(migrations.Migration):
                         blank=True, help_text="The same for its time to clean up.", null=True
                     ),
                 ),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("queued", "queued"),
-                            ("running", "running"),
-                            ("succeeded", "succeeded"),
-                            ("failed", "failed"),
-                            ("timed_out", "timed out"),
-                            ("lost", "lost"),
-                            ("cancelled", "cancelled"),
-                            ("skipped", "skipped"),
-                            ("expired", "expired"),
-                            ("missed", "missed"),
-                            ("sent", "sent"),
-                        ],
-                        default="queued",
-                        max_length=16,
-                    ),
-                ),
-                (
-                    "reason",
-                    models.CharField(
-                        blank=True,
-                        default="",
-                        help_text="The code for why it is in this state.",
-                        max_length=32,
-                    ),
-                ),
-                (
-                    "reason_details",
-                    models.JSONField(blank=True, default=dict, help_text="The facts behind the reason."),
-                ),
                 ("attempt", models.PositiveIntegerField(default=1)),
                 ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
-                (
-                    "publish_after",
-                    models.DateTimeField(
-                        blank=True,
-                        help_text="When a queued run's message is published, or published again.",
-                        null=True,
-                    ),
-                ),
-                (
-                    "publish_count",
-                    models.PositiveIntegerField(default=0, help_text="How many times it was published."),
-                ),
                 (
                     "waiting_since",
                     models.DateTimeField(
@@ -1039,60 +982,12 @@ class Migration(migrations.Migration):
                         null=True,
                     ),
                 ),
-                ("started_at", models.DateTimeField(blank=True, null=True)),
-                ("heartbeat_at", models.DateTimeField(blank=True, null=True)),
-                ("finished_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "concurrency_key",
-                    models.CharField(
-                        blank=True,
-                        help_text="Runs with the same key do not run at the same time. Empty: runs may overlap.",
-                        max_length=310,
-                    ),
-                ),
-                ("cancel_requested_at", models.DateTimeField(blank=True, null=True)),
-                ("progress_done", models.BigIntegerField(blank=True, null=True)),
-                ("progress_total", models.BigIntegerField(blank=True, null=True)),
-                (
-                    "worker",
-                    models.CharField(
-                        blank=True, help_text="The worker or process that executed it.", max_length=200
-                    ),
-                ),
-                (
-                    "worker_identity",
-                    models.CharField(
-                        blank=True,
-                        help_text="Tells the worker that claimed it from others that have its name.",
-                        max_length=32,
-                    ),
-                ),
-                ("exit_code", models.IntegerField(blank=True, null=True)),
-                (
-                    "error",
-                    models.TextField(
-                        blank=True, help_text="The error of the job, its parser or its process."
-                    ),
-                ),
-                ("traceback", models.TextField(blank=True)),
                 (
                     "trace_context",
                     models.JSONField(
                         blank=True,
                         default=dict,
                         help_text="The trace of whoever started it, as W3C's headers; see tracing.",
-                    ),
-                ),
-                (
-                    "return_value",
-                    models.JSONField(blank=True, help_text="What a function returned.", null=True),
-                ),
-                (
-                    "left_behind",
-                    models.JSONField(
-                        blank=True,
-                        default=list,
-                        help_text="Processes and threads that outlived its job; see runs.leftovers.",
                     ),
                 ),
                 (
@@ -1128,6 +1023,119 @@ class Migration(migrations.Migration):
                         to=settings.AUTH_USER_MODEL,
                     ),
                 ),
+                # From here on in the order in which they change, and next to what changes with them: PostgreSQL
+                # logs an updated row from the first changed column to the last.
+                ("cancel_requested_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "concurrency_key",
+                    models.CharField(
+                        blank=True,
+                        help_text="Runs with the same key do not run at the same time. Empty: runs may overlap.",
+                        max_length=310,
+                    ),
+                ),
+                (
+                    "worker",
+                    models.CharField(
+                        blank=True, help_text="The worker or process that executed it.", max_length=200
+                    ),
+                ),
+                (
+                    "worker_identity",
+                    models.CharField(
+                        blank=True,
+                        help_text="Tells the worker that claimed it from others that have its name.",
+                        max_length=32,
+                    ),
+                ),
+                (
+                    "publish_count",
+                    models.PositiveIntegerField(default=0, help_text="How many times it was published."),
+                ),
+                (
+                    "publish_after",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="When a queued run's message is published, or published again.",
+                        null=True,
+                    ),
+                ),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "reason",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        help_text="The code for why it is in this state.",
+                        max_length=32,
+                    ),
+                ),
+                (
+                    "reason_details",
+                    models.JSONField(blank=True, default=dict, help_text="The facts behind the reason."),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "queued"),
+                            ("running", "running"),
+                            ("succeeded", "succeeded"),
+                            ("failed", "failed"),
+                            ("timed_out", "timed out"),
+                            ("lost", "lost"),
+                            ("cancelled", "cancelled"),
+                            ("skipped", "skipped"),
+                            ("expired", "expired"),
+                            ("missed", "missed"),
+                            ("sent", "sent"),
+                        ],
+                        default="queued",
+                        max_length=16,
+                    ),
+                ),
+                ("heartbeat_at", models.DateTimeField(blank=True, null=True)),
+                ("progress_done", models.BigIntegerField(blank=True, null=True)),
+                ("progress_total", models.BigIntegerField(blank=True, null=True)),
+                (
+                    "peak_memory_bytes",
+                    models.BigIntegerField(
+                        blank=True,
+                        help_text="The most memory that its process and subprocesses needed at a time.",
+                        null=True,
+                    ),
+                ),
+                ("cpu_seconds", models.FloatField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                ("exit_code", models.IntegerField(blank=True, null=True)),
+                (
+                    "exit_signal",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        help_text="Such as SIGKILL, if a signal ended it.",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "error",
+                    models.TextField(
+                        blank=True, help_text="The error of the job, its parser or its process."
+                    ),
+                ),
+                ("traceback", models.TextField(blank=True)),
+                (
+                    "return_value",
+                    models.JSONField(blank=True, help_text="What a function returned.", null=True),
+                ),
+                (
+                    "left_behind",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        help_text="Processes and threads that outlived its job; see runs.leftovers.",
+                    ),
+                ),
             ],
             options={
                 "verbose_name": "run",
@@ -1146,11 +1154,6 @@ class Migration(migrations.Migration):
                         condition=models.Q(("parent__isnull", False)), fields=["parent"], name="run_by_parent"
                     ),
                     models.Index(
-                        condition=models.Q(("heartbeat_at__isnull", False)),
-                        fields=["status", "heartbeat_at"],
-                        name="run_by_heartbeat",
-                    ),
-                    models.Index(
                         condition=models.Q(
                             ("status", "queued"), models.Q(("concurrency_key", ""), _negated=True)
                         ),
@@ -1163,7 +1166,7 @@ class Migration(migrations.Migration):
                         name="run_in_backlog",
                     ),
                     models.Index(
-                        condition=models.Q(("start_before__isnull", False)),
+                        condition=models.Q(("start_before__isnull", False), ("started_at", None)),
                         fields=["status", "start_before"],
                         name="run_to_expire",
                     ),
@@ -1180,7 +1183,9 @@ class Migration(migrations.Migration):
                 ],
                 "constraints": [
                     models.UniqueConstraint(
-                        condition=models.Q(("trigger", "backfill"), _negated=True),
+                        condition=models.Q(
+                            models.Q(("trigger", "backfill"), _negated=True), ("scheduled_for__isnull", False)
+                        ),
                         fields=("schedule", "scheduled_for"),
                         name="one_run_per_slot",
                     ),

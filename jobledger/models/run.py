@@ -293,7 +293,7 @@ class Run(ResourceUse):
             # A backfill gives a slot another run; ``BackfillSlot`` makes sure that it is only one.
             models.UniqueConstraint(
                 fields=["schedule", "scheduled_for"],
-                condition=~models.Q(trigger=Trigger.BACKFILL),
+                condition=~models.Q(trigger=Trigger.BACKFILL) & models.Q(scheduled_for__isnull=False),
                 name="one_run_per_slot",
             ),
             models.UniqueConstraint(
@@ -313,12 +313,8 @@ class Run(ResourceUse):
             models.Index(fields=["parent"], name="run_by_parent", condition=models.Q(parent__isnull=False)),
             # Beat queries by these at every tick. SQLite plans a query without knowing its parameters, so
             # it does not use a partial index whose condition compares with a value, and prefers an index
-            # that matches more columns.
-            models.Index(
-                fields=["status", "heartbeat_at"],
-                name="run_by_heartbeat",
-                condition=models.Q(heartbeat_at__isnull=False),
-            ),
+            # that matches more columns. None has a column that a heartbeat changes: PostgreSQL would then
+            # add an entry to every index of the table each time.
             models.Index(
                 fields=["concurrency_key", "queued_at"],
                 name="run_waiting",
@@ -332,7 +328,7 @@ class Run(ResourceUse):
             models.Index(
                 fields=["status", "start_before"],
                 name="run_to_expire",
-                condition=models.Q(start_before__isnull=False),
+                condition=models.Q(start_before__isnull=False, started_at=None),
             ),
             models.Index(
                 fields=["status", "publish_after"],

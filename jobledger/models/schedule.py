@@ -249,7 +249,6 @@ class NextSlot(models.Model):
     look_at = models.DateTimeField(
         null=True,
         blank=True,
-        db_index=True,
         help_text="When beat looks whether its predecessors have ended. Null if it has times of its own.",
     )
     handled_until = models.DateTimeField(help_text="Every slot up to this time has its run.")
@@ -272,6 +271,10 @@ class NextSlot(models.Model):
         verbose_name_plural = "next slots"
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.CheckConstraint(condition=Q(broken="") | Q(due_at=None), name="broken_is_never_due"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            # Of those that start after others, which are few.
+            models.Index(fields=["look_at"], name="slot_to_look_at", condition=Q(look_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

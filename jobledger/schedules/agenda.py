@@ -158,7 +158,7 @@ def _querysets(*, reports: bool) -> Iterable[QuerySet[Any, Any]]:
     yield _earliest(NextSlot.objects.all(), "due_at")
     yield _earliest(NextSlot.objects.all(), "due_at", skipped=1)
     yield _earliest(publisher.publishable(), "publish_after")
-    yield _earliest(queued, "start_before")
+    yield _earliest(queued.filter(started_at=None), "start_before")
     yield _earliest(running, "heartbeat_at")
     yield _earliest(Backfill.objects.all(), "look_at")
     yield _earliest(NextSlot.objects.all(), "look_at")

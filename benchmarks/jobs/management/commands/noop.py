@@ -13,6 +13,8 @@ from jobledger import Concurrency, JobCommand
 class Command(JobCommand):
     help = "Do nothing."
     concurrency = Concurrency.ALLOW
+    # So that any number of runs may be due at once.
+    max_live_per_schedule = max_live = 1_000_000
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--query", action="store_true", help="Query the database once.")

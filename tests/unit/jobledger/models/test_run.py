@@ -42,3 +42,25 @@ def test_only_runs_with_one_of_the_statuses_are_found() -> None:
     Run.objects.create(job="other", trigger="cli", status=Status.FAILED)
     found = Run.objects.newest_of_job("probe").that_ended(*FAILURES)
     assert {run.status for run in found} == {Status.FAILED, Status.LOST}
+
+
+def test_what_changes_while_a_run_is_executed_is_stored_last() -> None:
+    """PostgreSQL logs an updated row from its first changed column to its last."""
+    with connection.cursor() as cursor:
+        stored = [
+            each.name for each in connection.introspection.get_table_description(cursor, "jobledger_run")
+        ]
+    beats = {"heartbeat_at", "progress_done", "progress_total", "peak_memory_bytes", "cpu_seconds"}
+    begins = {
+        "concurrency_key",
+        "worker",
+        "worker_identity",
+        "publish_after",
+        "started_at",
+        "reason",
+        "status",
+    }
+    ends = {"finished_at", "exit_code", "exit_signal", "error", "traceback", "return_value", "left_behind"}
+    assert set(stored[-len(ends) :]) == ends
+    assert set(stored[-len(ends | beats) : -len(ends)]) == beats
+    assert begins < set(stored[-len(ends | beats | begins) - 2 : -len(ends | beats)])

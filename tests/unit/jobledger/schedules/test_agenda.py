@@ -1,9 +1,12 @@
 """What beat has to do next, and when."""
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from jobledger.models import (
     Alert,
@@ -65,6 +68,24 @@ def test_a_running_run_is_looked_at_when_it_has_been_silent_for_a_quarter_of_its
     todo = agenda.read()
     assert todo.is_idle(NOON + timedelta(seconds=15))
     assert not todo.is_idle(NOON + timedelta(seconds=15, microseconds=1))
+
+
+def test_every_tables_part_of_the_statement_is_read_by_an_index() -> None:
+    with CaptureQueriesContext(connection) as queries:
+        agenda.read()
+    plan = plan_of(queries[0]["sql"])
+    for index in "run_to_publish", "run_to_expire", "run_by_status", "slot_to_look_at":
+        assert index in plan
+    assert not re.search(r"SCAN jobledger_\w+$|Seq Scan", plan, re.MULTILINE)
+
+
+def plan_of(sql: str) -> str:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # It would read a small table whole.
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"{'EXPLAIN' if connection.vendor == 'postgresql' else 'EXPLAIN QUERY PLAN'} {sql}")
+        return "\n".join(str(row[-1]) for row in cursor.fetchall())
 
 
 def test_the_backfill_that_is_to_be_looked_at_first_counts() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
 from pytest_django import Settings
 
 from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger, Why
@@ -71,6 +71,22 @@ def test_a_beat_renews_the_lease() -> None:
     heartbeat_at = Beating().beat().heartbeat_at
     assert heartbeat_at is not None
     assert heartbeat_at > LONG_AGO
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="of PostgreSQL")
+def test_a_beat_adds_no_entry_to_an_index() -> None:
+    beating = Beating()
+    beating.heartbeat.progress.done, beating.heartbeat.progress.total = 1, 2
+    before = heap_only_updates()
+    beating.beat()
+    assert heap_only_updates() == before + 1
+
+
+def heap_only_updates() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_get_xact_tuples_hot_updated('jobledger_run'::regclass)")
+        (found,) = cursor.fetchone()
+    return int(found)
 
 
 def test_output_does_not_wait_for_the_lease_to_be_renewed(
