@@ -68,6 +68,7 @@ class RunEnd:
         if os.getpid() == self.pid:
             with self.abilities.not_blamed():
                 self.traits.restore()
+                self.captured.restore_loggers()
                 self.captured.settle()
 
     def outcome_of(self, error: BaseException) -> Outcome:

@@ -313,7 +313,7 @@ def _prepared(run: Run, captured: Capture, *, taken_over: bool) -> Iterator[RunE
             interrupter=interrupter,
             tree=tree,
             meter=meter,
-            traits=Traits(taken_over=taken_over),
+            traits=Traits(taken_over=taken_over, loggers_too=not captured.restores_loggers),
             of_caller=of_caller,
         )
 

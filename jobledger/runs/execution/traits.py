@@ -54,13 +54,15 @@ class Trait:
 class Traits:
     """The traits of the process before a job."""
 
-    def __init__(self, *, taken_over: bool = False) -> None:
+    def __init__(self, *, taken_over: bool = False, loggers_too: bool = True) -> None:
         """A job that was ``taken_over`` from a command line or another job keeps what does not harm us.
 
-        So does one that shares its process with others, who might rely on it.
+        So does one that shares its process with others, who might rely on it. Unless ``loggers_too``, the
+        capture of the job's output restores the loggers.
         """
         self._taken_over = taken_over
-        traits = (RUNNING_LOOP,) if taken_over or shared_process.is_shared() else TRAITS
+        keeps = taken_over or shared_process.is_shared()
+        traits = (RUNNING_LOOP,) if keeps else (*TRAITS, LOGGERS) if loggers_too else TRAITS
         self._before = [(trait, trait.read()) for trait in traits]
 
     def restore(self) -> None:
@@ -186,6 +188,7 @@ RUNNING_LOOP = Trait(
     name="running event loop", read=asyncio_internals.running_loop, restore=_restore_running_loop
 )
 """Django refuses to use the database in a thread in which one is running."""
+LOGGERS = Trait(name="loggers", read=loggers.configurations, restore=Configurations.restore)
 SIGNALS = sorted(int(number) for number in signal.valid_signals() if number < REAL_TIME_SIGNALS)
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
@@ -217,7 +220,6 @@ TRAITS = (
         read=partial(os.getpriority, os.PRIO_PROCESS, 0),
         restore=partial(os.setpriority, os.PRIO_PROCESS, 0),
     ),
-    Trait(name="loggers", read=loggers.configurations, restore=Configurations.restore),
     Trait(name="disabled logging", read=lambda: logging.root.manager.disable, restore=logging.disable),
     Trait(name="class of loggers", read=logging.getLoggerClass, restore=logging.setLoggerClass),
     Trait(name="log records", read=logging.getLogRecordFactory, restore=logging.setLogRecordFactory),

@@ -51,6 +51,12 @@ class Capture:
     ) -> None:
         pass
 
+    restores_loggers = False
+    """Whether ``restore_loggers`` does."""
+
+    def restore_loggers(self) -> None:
+        """The job has finished: configure all loggers as they were before it."""
+
     def settle(self) -> None:
         """The job has finished, but maybe not what it has started: record what is still buffered."""
 
@@ -152,6 +158,8 @@ class _CommandLineCapture(_ProcessCapture):
 class _WorkerCapture(_ProcessCapture):
     """Everything that the process writes goes to the run."""
 
+    restores_loggers = True
+
     def __init__(self, run: Run) -> None:
         self._run = run
         self._memory, recorder = _shared_recorder()
@@ -175,6 +183,9 @@ class _WorkerCapture(_ProcessCapture):
             self.recorder.discard()
             if self._memory is not None:
                 self._memory.close()
+
+    def restore_loggers(self) -> None:
+        self._log.restore_loggers()
 
     def settle(self) -> None:
         super().settle()

@@ -98,6 +98,7 @@ class RunLog:
         self._worker_logs = worker_logs
         self._gates: list[_Gate] = []
         self._last = _LastHandler(self)
+        self._are_restored = False
         self._known = set[int]()
         self._gated = set[int]()
         self._added: dict[int, tuple[logging.Handler, _Gate | None]] = {}
@@ -112,13 +113,16 @@ class RunLog:
     def begin(self) -> None:
         self._before = loggers.configurations()
         self._disabled_level = logging.root.manager.disable
-        handlers = {id(handler): handler for handler in self._before.handlers}
+        handlers = {id(each): each for each in self._before.handlers if type(each) is not logging.NullHandler}
         self._gates = [gate for handler in handlers.values() if (gate := self._gate_for(handler))]
         self._gated = {gate.open() for gate in self._gates}
         self._known = {*map(id, self._before.handlers), id(self._last)}
-        if not self.passes_on:
-            for logger in self._before.last_ones:
-                logger.addHandler(self._last)
+        self._during = self._before if self.passes_on else self._before.add_last(self._last)
+
+    def restore_loggers(self) -> None:
+        """The job has finished: undo what it has done to the loggers. Its records are still recorded."""
+        self._during.restore()
+        self._are_restored = True
 
     def note_handlers(self) -> None:
         """Those that were added since: they get no more of the job's records than the others."""
@@ -136,9 +140,10 @@ class RunLog:
         for gate in (*self._gates, *(gate for _, gate in self._added.values())):
             if gate is not None:
                 gate.close()
-        for logger in self._before.last_ones:
-            logger.removeHandler(self._last)
-        self._before.restore()
+        if not self.passes_on:
+            self._before.remove_last(self._last)
+        if not self._are_restored:
+            self._before.restore()
         logging.root.manager.disable = self._disabled_level
         # Configured by modules that were imported for the first time.
         for logger in self._before.added_since:

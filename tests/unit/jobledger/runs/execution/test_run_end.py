@@ -1,5 +1,6 @@
 """The end of a run is recorded, whatever ends it."""
 
+import logging
 import subprocess
 import sys
 import threading
@@ -121,3 +122,21 @@ def test_the_streams_of_the_process_are_back_even_if_ending_its_processes_fails(
     monkeypatch.setattr(ProcessTree, "end", end)
     executed(monkeypatch, lambda: None)
     assert sys.stdout is before
+
+
+@pytest.mark.django_db
+def test_what_the_service_logs_while_it_ends_the_jobs_processes_is_in_the_workers_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the job has done to logging."""
+    levels = list[int]()
+    end_all = ProcessTree.end
+
+    def end(tree: ProcessTree) -> list[Leftover]:
+        levels.append(logging.getLogger("jobledger").level)
+        return end_all(tree)
+
+    monkeypatch.setattr(ProcessTree, "end", end)
+    before = logging.getLogger("jobledger").level
+    executed(monkeypatch, lambda: logging.getLogger("jobledger").setLevel(logging.CRITICAL + 1))
+    assert levels == [before]

@@ -282,6 +282,19 @@ def test_it_also_does_if_the_job_closes_all_descriptors() -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
+def test_loggers_are_as_before_once_the_job_has_finished() -> None:
+    logger = logging.getLogger("a.job")
+    with of_worker(Run()) as captured:
+        logger.addHandler(logging.StreamHandler())
+        logger.setLevel(logging.ERROR)
+        captured.restore_loggers()
+        assert (logger.level, logger.handlers) == (logging.NOTSET, [])
+        logger.warning("still recorded")
+        captured.end()
+        text = text_of(finished(captured.recorder))
+    assert text.endswith("WARNING a.job: still recorded\n")
+
+
 def test_without_a_reading_thread_nobody_calls_back() -> None:
     assert not of_call(OutputRecorder(1000)).tick(lambda: None)
 

@@ -69,10 +69,16 @@ def test_the_same_loggers_are_listed_once() -> None:
     assert all_loggers()[0] is logging.root
 
 
-def test_the_last_ones_are_the_root_and_those_that_do_not_propagate() -> None:
+def test_a_last_handler_gets_each_record_once() -> None:
     apart, other = new_logger(), new_logger()
     apart.propagate = False
-    last = configurations().last_ones
-    assert last[0] is logging.root
-    assert apart in last
-    assert other not in last
+    before, handler = configurations(), logging.NullHandler()
+    during = before.add_last(handler)
+    try:
+        assert configurations() == during
+        assert handler in apart.handlers
+        assert handler in logging.root.handlers
+        assert handler not in other.handlers
+    finally:
+        before.remove_last(handler)
+    assert configurations() == before
