@@ -11,10 +11,13 @@ from types import FrameType
 
 from benchmarks import table
 from benchmarks.databases import DATABASES, database_server, machine
-from benchmarks.rows import commands, idle, latency, pages, runs, samples, starts
+from benchmarks.rows import commands, idle, latency, pages, runs, samples, sql, starts
 from benchmarks.rows.row import DeadlineError, Figure, NotMeasuredError, Plan, Row
 
-ROWS = (*runs.ROWS, *commands.ROWS, *starts.ROWS, *idle.ROWS, *latency.ROWS, *pages.ROWS, *samples.ROWS)
+ROWS = (
+    *(*runs.ROWS, *sql.ROWS, *commands.ROWS, *starts.ROWS),
+    *(*idle.ROWS, *latency.ROWS, *pages.ROWS, *samples.ROWS),
+)
 NAMES = tuple(row.name for row in ROWS)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.utils import timezone
@@ -14,7 +15,7 @@ from pytest_django import Settings
 from benchmarks import samples as samples_inside
 from benchmarks import services
 from benchmarks.pages import times
-from benchmarks.rows import idle, pages, samples
+from benchmarks.rows import idle, pages, samples, sql
 from benchmarks.rows.row import Plan, Row
 from jobledger.models import Run, RunOutput, Status, Stream, Trigger
 from tasks_app.models import AuthToken
@@ -121,3 +122,35 @@ def test_an_idle_beat_with_many_schedules_is_compared_to_one_with_few(
     figures = list(idle.ROWS[1].measure(SMOKE, "sqlite"))
     assert [(figure.here, figure.ratio) for figure in figures] == [(3, 1), (70, 1)]
     assert [line[-1] for line in filled] == ["30", "10"]
+
+
+def test_the_statements_of_a_workers_start_are_none_of_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql.Messages, "statements", lambda self, count: 50 + 3 * count)
+    messages = sql.Messages(running=Mock(), send="", ended=sql.ENDED)
+    assert messages.statements_each(Plan(databases=("postgres",))) == 3
+
+
+def test_a_slot_takes_what_is_sent_beyond_an_idle_beat_and_the_slots_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used, running = [(2, 20), (0, 4)], Mock()
+    monkeypatch.setattr(sql, "wait_until", lambda condition, what: None)
+    monkeypatch.setattr(services, "cpu_until_logged", lambda running, name, text: 0.0)
+    monkeypatch.setattr(sql.Messages, "ends", lambda self: 0)
+    monkeypatch.setattr(sql, "_meanwhile", lambda running, plan, ends: used.pop(0))
+    assert sql._of_slot(running, SMOKE, 3) == 5
+
+
+def test_each_way_to_start_a_run_has_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def only_here(*kinds: str, **variables: str) -> Iterator[list[str]]:
+        yield ["here"]
+
+    monkeypatch.setattr(services, "side_by_side", only_here)
+    monkeypatch.setattr(sql, "find_spec", lambda name: None)
+    monkeypatch.setattr(
+        sql.Messages, "statements_each", lambda self, plan: 3 if self.send == sql.PUBLISH else 5
+    )
+    monkeypatch.setattr(sql, "_of_slot", lambda running, plan, of_run: of_run + 1)
+    figures = list(sql.ROWS[0].measure(SMOKE, "postgres"))
+    assert [(figure.here, figure.is_met) for figure in figures] == [(3, True), (4, True), (5, True)]
