@@ -7,7 +7,6 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.calendars.calendar import calendar
 from jobledger.calendars.errors import CalendarError
 
 MAX_TEXT_LENGTH = 50_000
@@ -27,6 +26,9 @@ CALENDAR_KIND_LABELS = ((CalendarKind.NOT_ON, "not on"), (CalendarKind.ONLY_ON, 
 
 def validate_entries(text: str) -> None:
     """Raises ValidationError if a line is not an entry."""
+    # Imported here: most processes need no calendars.
+    from jobledger.calendars.calendar import calendar
+
     try:
         calendar("", text)
     except CalendarError as error:

@@ -119,6 +119,23 @@ class OutputRecorder:
         if len(self._gathered) >= _GATHERED_TEXTS:
             self._end_gathering()
 
+    def passing_on(self, stream: Stream, pass_on: Callable[[str], object]) -> Callable[[str], int]:
+        """``write`` for a stream that first passes each text on: one call, since jobs write millions."""
+        gathered, longest = self._gathered, _GATHERED_LENGTH if self._gathers else -1
+
+        def write(text: str) -> int:
+            pass_on(text)
+            length = len(text)
+            if length > longest or self.before_write is not _do_nothing:
+                self.write(stream, text)
+            else:
+                gathered.append((stream, text))
+                if len(gathered) >= _GATHERED_TEXTS:
+                    self._end_gathering()
+            return length
+
+        return write
+
     def write_utf8(self, stream: Stream, data: bytes) -> None:
         """Record text that is UTF-8 and does not contain NUL."""
         if os.getpid() != self._pid:

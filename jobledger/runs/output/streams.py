@@ -159,13 +159,8 @@ class Tee:
         self._recorder = recorder
         self._stream = stream
         self.passed_on = passed_on
-
-    def write(self, text: str) -> int:
+        self.write = recorder.passing_on(stream, _drop if passed_on is None else passed_on.write)
         """Pass on, then record: what could not be passed on is not recorded."""
-        if self.passed_on is not None:
-            self.passed_on.write(text)
-        self._recorder.write(self._stream, text)
-        return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -190,6 +185,10 @@ class Tee:
         if name == "passed_on":  # not set yet
             raise AttributeError(name)
         return getattr(self.passed_on, name)
+
+
+def _drop(text: str) -> None:
+    pass
 
 
 class _BufferTee:
