@@ -134,7 +134,7 @@ class TaskPool(BasePool):
         why = Why.of(Reason.WORKER_SHUTDOWN, worker=self.hostname)
         for each in TIMERS.members:
             each.begin(JobCancelled(why, run_id=each.run_id))
-        while any(self.running[each].is_job for each in self.running.keys() - self._overdue()):
+        while self._has_jobs():
             time.sleep(LOOK_SECONDS)
 
     @property
@@ -175,6 +175,11 @@ class TaskPool(BasePool):
             with self._lock:
                 del self._running[threading.current_thread()]
             self._start_next()
+
+    def _has_jobs(self) -> bool:
+        """Whether there are jobs that may still end."""
+        running, overdue = self.running, self._overdue()
+        return any(task.is_job for thread, task in running.items() if thread not in overdue)
 
     def _overdue(self) -> set[threading.Thread]:
         """Those of which each run, the job's and those of jobs that it has called, should have ended."""

@@ -204,6 +204,18 @@ def test_a_cold_shutdown_does_not_wait_for_an_ordinary_task(monkeypatch: pytest.
     wait_until(lambda: not pool.running)
 
 
+def test_a_job_may_end_while_a_cold_shutdown_looks_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, tasks = TaskPool(1), Tasks()
+    tasks.apply(pool)
+    tasks.wait_for(1)
+    looks = iter([pool.running])
+    # Whoever looks a second time finds nothing more.
+    monkeypatch.setattr(TaskPool, "running", property(lambda self: next(looks, {})))
+    pool.on_terminate()
+    tasks.may_end.set()
+    wait_until(lambda: not tasks.begun[0].is_alive())
+
+
 def test_a_revoked_task_is_left_to_the_cancel_of_its_run() -> None:
     # Celery would otherwise kill the worker.
     TaskPool(1).terminate_job(os.getpid(), 9)
