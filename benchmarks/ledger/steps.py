@@ -90,7 +90,7 @@ def _make_schedules(task: str, count: int) -> datetime:
     from jobledger.models import NextSlot
     from jobledger.schedules import ledger
 
-    crontab, _ = CrontabSchedule.objects.get_or_create(minute="*")
+    crontab = CrontabSchedule.objects.create(minute="*")
     name = registry.all_jobs()[task].task_name
     known = PeriodicTask.objects.count()
     schedules = PeriodicTask.objects.bulk_create(
