@@ -72,7 +72,7 @@ def _many_schedules(plan: Plan, database: str) -> Iterator[Figure]:
         ("memory, MiB", here.memory_mib, beside.memory_mib),
     ):
         yield Figure(
-            title=f"idle beat with {many:,} schedules, {title}",
+            title=f"idle beat with {many:,} schedules, {database}, {title}",
             here=value,
             peer=other,
             peer_title=f"the same with {few:,}",
@@ -116,5 +116,5 @@ def _state(running: Service, *, counts: bool) -> Idle:
 
 ROWS = (
     Row(name="idle-beat", databases=("sqlite", "postgres"), measure=_beside_stock),
-    Row(name="many-schedules", databases=("sqlite",), measure=_many_schedules),
+    Row(name="many-schedules", databases=("sqlite", "postgres"), measure=_many_schedules),
 )
