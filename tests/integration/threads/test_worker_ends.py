@@ -73,7 +73,8 @@ def test_a_cold_shutdown_ends_jobs_at_once(running: Service, worker: str) -> Non
         row = wait_for_end(running, pk)
     assert (row.status, row.reason) == ("cancelled", "worker_shutdown")
     assert whats(running, pk) == ["begin", "cleanup"]
-    assert wait_for_end(running, isolated).status == "cancelled"
+    ended = wait_for_end(running, isolated)
+    assert (ended.status, ended.reason) == ("cancelled", "worker_shutdown")
 
 
 def test_the_jobs_of_a_worker_that_is_killed_are_lost_or_restart(running: Service, worker: str) -> None:
