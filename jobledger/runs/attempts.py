@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.core.management import CommandError
 from django.db import Error, transaction
-from django.db.models import DateTimeField, F, IntegerField, QuerySet, UUIDField
+from django.db.models import DateTimeField, F, IntegerField, Q, QuerySet, UUIDField
 from django.db.models.expressions import Combinable
 
 from jobledger import clock, compiled
@@ -37,6 +37,8 @@ SENT_BY_CELERY = timedelta(minutes=1)
 """When it is first looked whether a worker has begun the attempt."""
 # So that a job that kills its process every time is not restarted forever.
 MAX_RESTARTS = 3
+_DEATHS = (Reason.OUT_OF_MEMORY, Reason.SIGNAL)
+"""Of its process; besides the reasons for which a run is lost."""
 
 # Not the job's fault: worth retrying whatever ``retry_on`` says.
 TRANSIENT_ERRORS = (Error, ConnectionError, TimeoutError)
@@ -150,7 +152,7 @@ def next_attempt_at(run: Run, outcome: Outcome) -> datetime | None:
         return None
     declared = job.declaration
     if _has_died(outcome):
-        return clock.now() if declared.restart_when_lost and run.attempt <= MAX_RESTARTS else None
+        return clock.now() if declared.restart_when_lost and _deaths(run) < MAX_RESTARTS else None
     match outcome.status:
         case Status.FAILED | Status.TIMED_OUT if run.attempt <= declared.max_retries:
             return (
@@ -163,7 +165,13 @@ def next_attempt_at(run: Run, outcome: Outcome) -> datetime | None:
 
 def _has_died(outcome: Outcome) -> bool:
     """Whether the job's process died, without an end that the job or the service has chosen."""
-    return outcome.status is Status.LOST or outcome.why.reason in (Reason.OUT_OF_MEMORY, Reason.SIGNAL)
+    return outcome.status is Status.LOST or outcome.why.reason in _DEATHS
+
+
+def _deaths(run: Run) -> int:
+    """How many of its earlier attempts have died. Those that their worker's shutdown ended do not count."""
+    died = Q(status=Status.LOST) | Q(reason__in=_DEATHS)
+    return run.attempts.filter(died).count()
 
 
 def backoff(declared: type[JobDeclaration], attempt: int) -> timedelta:

@@ -30,7 +30,13 @@ def ended(run: Run, outcome: Outcome) -> Run:
     return run
 
 
+def claimed_again(run: Run) -> None:
+    Run.objects.filter(pk=run.pk).update(status=Status.RUNNING, started_at=timezone.now(), worker="w")
+    run.refresh_from_db()
+
+
 CRASH = outcome_of(RuntimeError("boom"))
+SHUTDOWN = Outcome(status=Status.CANCELLED, why=Why.of(Reason.WORKER_SHUTDOWN), exit_code=130)
 LOST = Outcome(status=Status.LOST, why=Why.of(Reason.LOST_PROCESS, worker="w"), exit_code=None, error="gone")
 
 
@@ -109,14 +115,30 @@ def test_a_lost_run_restarts_only_if_its_job_allows_it() -> None:
 
 
 def test_a_job_that_always_loses_its_process_is_not_restarted_forever() -> None:
-    assert ended(running(attempt=attempts.MAX_RESTARTS + 1), LOST).status == "lost"
+    run = running()
+    for _ in range(attempts.MAX_RESTARTS):
+        assert ended(run, LOST).status == "queued"
+        claimed_again(run)
+    assert ended(run, LOST).status == "lost"
+
+
+def test_shutdowns_of_its_workers_do_not_count_as_losses_of_its_process() -> None:
+    run = running()
+    for _ in range(attempts.MAX_RESTARTS + 1):
+        assert ended(run, SHUTDOWN).status == "queued"
+        claimed_again(run)
+    assert ended(run, LOST).status == "queued"
 
 
 @pytest.mark.parametrize("reason", [Reason.OUT_OF_MEMORY, Reason.SIGNAL])
 def test_a_run_whose_process_was_killed_restarts_only_if_its_job_allows_it(reason: Reason) -> None:
     killed = Outcome(status=Status.FAILED, why=Why.of(reason), exit_code=137)
     assert ended(running(), killed).status == "queued"
-    assert ended(running(attempt=attempts.MAX_RESTARTS + 1), killed).status == "failed"
+    run = running()
+    for _ in range(attempts.MAX_RESTARTS):
+        assert ended(run, killed).status == "queued"
+        claimed_again(run)
+    assert ended(run, killed).status == "failed"
     assert ended(running(job="lasting"), killed).status == "failed"
 
 
