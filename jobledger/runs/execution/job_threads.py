@@ -3,10 +3,12 @@
 Python starts a thread with an empty context, so that nothing tells whose it is. Here, a thread that a job
 starts, and what it gives to a ``ThreadPoolExecutor``, are executed in a copy of the job's context, as with
 Python's own option ``thread_inherit_context``: what they write is on the run, the run waits for them when its
-job has returned, and their CPU time is part of its own. Python has no hook for that, so two of its methods
-are replaced, only in such a process. A thread of ``_thread.start_new_thread`` is not noticed.
+job has returned, and their CPU time is part of its own. What they raise is on the run as well, and when they
+end, their connections to the database are closed. Python has no hook for that, so two of its methods are
+replaced, only in such a process. A thread of ``_thread.start_new_thread`` is not noticed.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,8 @@ from contextvars import ContextVar, copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from django.db import connections
 
 TASKS = Path("/proc/self/task")
 
@@ -105,7 +109,16 @@ class JobThreads:
         self.enter()
         try:
             work()
+        except SystemExit:
+            # As in any thread of Python.
+            pass
+        except BaseException:  # noqa: BLE001 - what Thread would do
+            # Python would print it where nothing tells whose it is.
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
         finally:
+            # They have cycles: they would stay open until the garbage collector finds them.
+            with suppress(Exception):
+                connections.close_all()
             self.leave()
             self.forget(threading.current_thread())
 

@@ -32,6 +32,7 @@ from jobledger.jobs import registry
 from jobledger.models import Reason, Why
 from jobledger.runs import ledger_connection
 from jobledger.runs.execution import job_threads, terminal
+from jobledger.runs.execution.multiprocessing_internals import is_idle
 from jobledger.runs.lease.interrupts import JobCancelled
 from jobledger.runs.lease.termination import TIMERS
 from jobledger.runs.output import capture
@@ -153,7 +154,8 @@ class TaskPool(BasePool):
             if not self._waiting or self._is_closed or len(self._running) >= self.limit:
                 return
             task = self._waiting.popleft()
-            thread = threading.Thread(target=self._execute, args=[task], name="task", daemon=True)
+            # Its job's threads inherit that it is no daemon: the run waits for them, as in any other worker.
+            thread = threading.Thread(target=self._execute, args=[task], name="task", daemon=False)
             self._running[thread] = task
         try:
             # Not in the context of the job whose end lets this one begin.
@@ -191,8 +193,9 @@ class TaskPool(BasePool):
     def _leave(self, sender: Any = None, **kwargs: object) -> None:
         """The worker has shut down. Python would wait for threads that jobs have left behind."""
         spans.flush()
-        left = [each for each in threading.enumerate() if each is not threading.main_thread()]
-        if self.running or any(not each.daemon for each in left):
+        others = [each for each in threading.enumerate() if each is not threading.main_thread()]
+        # Python ends the idle threads of executors.
+        if self.running or any(not (each.daemon or is_idle(each)) for each in others):
             exit_at_once(getattr(sender, "exitcode", None))
 
 

@@ -1,13 +1,17 @@
 """What a job starts in a process with other jobs is known to be its own."""
 
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from pathlib import Path
 
 import pytest
+from django.db import connections
+from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from jobledger.runs.execution import job_threads
 from jobledger.runs.execution.resources import measured
@@ -142,3 +146,51 @@ def test_processes_are_those_of_its_own_threads() -> None:
     other.kill()
     other.wait()
     assert found[0] == found[1]
+
+
+@pytest.mark.django_db
+def test_when_a_thread_ends_its_connections_are_closed_and_those_of_others_are_not(tmp_path: Path) -> None:
+    settings = {**connections.settings["default"], "ENGINE": "django.db.backends.sqlite3"}
+    settings |= {"NAME": str(tmp_path / "own.sqlite3"), "OPTIONS": {}}
+    mine, opened = DatabaseWrapper(settings, "default"), list[DatabaseWrapper]()
+
+    def query() -> None:
+        opened.append(DatabaseWrapper(settings, "default"))
+        connections["default"] = opened[0]
+        opened[0].connect()
+
+    mine.connect()
+    with job_threads.noted():
+        in_a_thread(query)
+    assert opened[0].connection is None
+    assert mine.connection is not None
+    mine.close()
+
+
+def test_what_a_thread_raises_is_reported_in_the_context_of_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise LookupError("no such shelf")
+
+    reported: list[tuple[str, str, str]] = []
+
+    def report(raised: threading.ExceptHookArgs) -> None:
+        assert raised.thread is not None
+        reported.append((word.get(), str(raised.exc_value), raised.thread.name))
+
+    monkeypatch.setattr(threading, "excepthook", report)
+    with job_threads.noted():
+        word.set("mine")
+        thread = threading.Thread(target=fail, name="failing")
+        thread.start()
+        thread.join()
+        word.set("")
+    assert reported == [("mine", "no such shelf", "failing")]
+
+
+def test_a_thread_that_exits_ends_without_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+    with job_threads.noted() as threads:
+        in_a_thread(lambda: sys.exit(3))
+        assert threads.started == []
+    assert reported == []

@@ -85,6 +85,18 @@ def test_it_can_grow_and_shrink() -> None:
     pool.on_stop()
 
 
+def test_a_jobs_threads_are_waited_for_unless_the_job_has_made_them_daemons() -> None:
+    pool, found = TaskPool(1), list[tuple[bool, bool]]()
+
+    def work(task: str) -> None:
+        daemon = threading.Thread(target=int, daemon=True)
+        found.append((threading.Thread(target=int).daemon, daemon.daemon))
+
+    Tasks().apply(pool, work)
+    pool.on_stop()
+    assert found == [(False, True)]
+
+
 def test_a_task_that_cannot_be_executed_leaves_its_place_to_the_next(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
