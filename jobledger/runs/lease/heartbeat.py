@@ -234,7 +234,7 @@ class Heartbeat:
         status, grace = interrupt.status.label.lower(), duration(self._limits.grace)
         text = (
             f"This run is to end as {status}, but its thread has not ended after {grace}. A thread cannot be "
-            "killed: the run goes on until the call returns that its job is waiting for."
+            "killed: the run goes on until its thread ends."
         )
         logger.warning("Run %s of %s: %s", self._run.pk, self._run.job, text)
         self._log.note(text)

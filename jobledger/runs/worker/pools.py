@@ -8,13 +8,15 @@ their monkey patches change is more than can be kept apart.
 """
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery.apps.worker import Worker
 from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool
 from celery.concurrency.thread import TaskPool as CeleryThreadPool
-from celery.signals import worker_init
+from celery.signals import worker_init, worker_shutdown
 
 from jobledger.runs import shared_process
 
@@ -55,4 +57,14 @@ def _execute_in_threads(worker: Any) -> None:
 
     ThreadPool.hostname = str(worker.hostname)
     worker.pool_cls = ThreadPool
+    worker.terminate = partial(_terminate, worker, worker.terminate)
     shared_process.begin()
+
+
+def _terminate(worker: Any, terminate: Callable[..., None], **options: Any) -> None:
+    """Shut down as on SIGQUIT, and send the signal that Celery sends in all other cases.
+
+    The pool waits for it: only then may the process exit, whatever threads there are.
+    """
+    terminate(**options)
+    worker_shutdown.send(sender=worker)

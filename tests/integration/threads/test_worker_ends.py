@@ -10,6 +10,7 @@ from tests.integration.ledger import (
     call_lasting,
     let_end,
     output_of,
+    run_row,
     wait_for_end,
     wait_for_start,
     whats,
@@ -17,6 +18,7 @@ from tests.integration.ledger import (
 from tests.integration.processes import kill_whole
 from tests.integration.service import Service
 from tests.integration.threads.workers import end_file, start_threads
+from tests.probes.management.commands.lasting import THREAD_SECONDS
 
 
 def test_a_warm_shutdown_waits_for_jobs(running: Service, worker: str) -> None:
@@ -75,6 +77,29 @@ def test_a_cold_shutdown_ends_jobs_at_once(running: Service, worker: str) -> Non
     assert whats(running, pk) == ["begin", "cleanup"]
     ended = wait_for_end(running, isolated)
     assert (ended.status, ended.reason) == ("cancelled", "worker_shutdown")
+
+
+def test_a_cold_shutdown_records_the_ends_of_jobs_that_do_not_end_and_waits_for_no_thread(
+    running: Service, worker: str
+) -> None:
+    pk = call(running, "lasting", seconds=600, stubborn=True, thread=True, tenant="cold")
+    wait_for_start(running, pk)
+    again = call_lasting(running, "restarting", stubborn=True, tenant="cold")
+    wait_for_start(running, again)
+    begin = time.monotonic()
+    assert running.stop(worker, signal.SIGQUIT) == 0
+    assert time.monotonic() - begin < THREAD_SECONDS / 2
+    row = run_row(running, pk)
+    assert row
+    assert (row.status, row.reason, row.exit_code) == ("cancelled", "worker_shutdown", 130)
+    assert row.reason_details["killed_by"] == "itself"
+    second = start_threads(running)
+    with let_end(running, "restarting"):
+        row = wait_for_end(running, again)
+    assert (row.status, row.attempt, worker_of(row)) == ("succeeded", 2, second)
+    assert [(each.status, each.reason) for each in attempts_of(running, again)] == [
+        ("cancelled", "worker_shutdown")
+    ]
 
 
 def test_the_jobs_of_a_worker_that_is_killed_are_lost_or_restart(running: Service, worker: str) -> None:

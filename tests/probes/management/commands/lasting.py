@@ -4,6 +4,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import threading
 import time
 from argparse import ArgumentParser
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from jobledger.models import Run
 from tests.probes import traces
 
 STEP_SECONDS = 0.1
+THREAD_SECONDS = 60
 
 
 class Command(JobCommand):
@@ -36,6 +38,7 @@ class Command(JobCommand):
         parser.add_argument("--in-transaction", action="store_true", help="Do it all in one transaction.")
         parser.add_argument("--hold-gil", action="store_true", help="Stay in C code.")
         parser.add_argument("--subprocess", action="store_true", help="Leave one running.")
+        parser.add_argument("--thread", action="store_true", help="Leave one running, for a minute.")
 
     @classmethod
     def concurrency_key(cls, options: Mapping[str, Any]) -> str:
@@ -53,6 +56,8 @@ class Command(JobCommand):
             traces.leave(self.run, "cleanup")
 
     def _last(self, options: dict[str, Any]) -> None:
+        if options["thread"]:
+            threading.Thread(target=time.sleep, args=[THREAD_SECONDS], daemon=False).start()
         if options["subprocess"]:
             traces.leave(self.run, f"child={subprocess.Popen(['sleep', '600']).pid}")
         if options["fork"] and os.fork() == 0:

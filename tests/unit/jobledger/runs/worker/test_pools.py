@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from celery.apps.worker import Worker
 from celery.concurrency.base import BasePool
+from celery.signals import worker_shutdown
 
 from jobledger.runs import shared_process
 from jobledger.runs.worker import thread_pool
@@ -25,6 +26,7 @@ def worker(pool: Any, cls: Any = Worker) -> Any:
     """A worker that has not been set up any further."""
     made = cls.__new__(cls)
     made.pool_cls, made.hostname = pool, "celery@here"
+    made.terminate = lambda **options: None
     return made
 
 
@@ -66,3 +68,19 @@ def test_a_worker_with_threads_gets_a_pool_that_can_execute_jobs(begun: list[str
 
 def test_a_worker_that_a_test_embeds_may_use_any_pool() -> None:
     choose_pool(worker("solo", SimpleNamespace))
+
+
+def test_a_worker_with_threads_says_that_it_has_shut_down_also_after_a_cold_shutdown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[object] = []
+
+    def note(sender: object) -> None:
+        done.append(sender)
+
+    monkeypatch.setattr(worker_shutdown, "send", note)
+    made = worker("threads")
+    made.terminate = lambda **options: done.append("terminated")
+    choose_pool(made)
+    made.terminate()
+    assert done == ["terminated", made]
