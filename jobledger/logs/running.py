@@ -77,6 +77,11 @@ def note(run: LoggedRun) -> None:
     _here.last = run
 
 
+def current() -> LoggedRun | None:
+    """The run whose code calls this, if any."""
+    return _current.get()
+
+
 def run_of(record: logging.LogRecord) -> LoggedRun | None:
     """The run that the record belongs to, to be asked by the thread that logs it; None if there is none."""
     named = getattr(record, ATTRIBUTE, None)

@@ -285,11 +285,13 @@ class _ThreadCapture(Capture):
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        _routings[-1].put_back("start")
         _routings[-1].note_handlers()
         self._stack.enter_context(routing.to_run(self._streams))
         return self
 
     def end(self) -> None:
+        _routings[-1].put_back("end")
         self._stack.close()
         for own in self._streams.values():
             own.end()

@@ -7,6 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
+import pytest
+
+from jobledger.logs.running import LoggedRun, logging_as
 from jobledger.models import Stream
 from jobledger.runs.execution import job_threads
 from jobledger.runs.output import capture
@@ -170,3 +173,124 @@ def test_afterwards_everything_is_as_before() -> None:
     capture.unshare()
     assert sys.stdout is before
     assert [each.filters for each in logging.root.handlers] == filters
+    with redirect_stdout(io.StringIO()) as target:
+        assert sys.stdout is target
+
+
+def test_a_redirection_gets_what_its_own_job_writes_and_nothing_of_others() -> None:
+    with routed() as outside:
+        targets = io.StringIO(), io.StringIO()
+        entered, left = threading.Barrier(3, timeout=60), threading.Barrier(3, timeout=60)
+        texts: dict[str, str] = {}
+
+        def job(word: str, target: io.StringIO) -> None:
+            with captured() as mine:
+                with redirect_stdout(target), redirect_stderr(target):
+                    entered.wait()
+                    print(word, "in it")
+                    sys.stderr.write(f"{word} on stderr\n")
+                    left.wait()
+                print(word, "after it")
+                mine.end()
+            texts[word] = text_of(mine)
+
+        words = "one", "other"
+        threads = [threading.Thread(target=job, args=each) for each in zip(words, targets, strict=True)]
+        for each in threads:
+            each.start()
+        entered.wait()
+        print("by no job")
+        left.wait()
+        for each in threads:
+            each.join()
+        assert [each.getvalue() for each in targets] == [
+            f"{word} in it\n{word} on stderr\n" for word in words
+        ]
+        assert texts == {word: f"{word} after it\n" for word in words}
+        assert outside.stdout.getvalue() == "by no job\n"
+
+
+def test_redirections_can_be_entered_one_inside_the_other_and_again() -> None:
+    with routed(), captured() as mine:
+        outer, inner = io.StringIO(), io.StringIO()
+        block = redirect_stdout(outer)
+        with block:
+            with redirect_stdout(inner) as target, block:
+                assert target is inner
+                print("outer")
+            print("outer again")
+        print("on the run")
+        mine.end()
+    assert (outer.getvalue(), inner.getvalue()) == ("outer\nouter again\n", "")
+    assert text_of(mine) == "on the run\n"
+
+
+def test_a_target_can_pass_on_to_the_stream_that_it_has_found() -> None:
+    class Both(io.StringIO):
+        found = sys.stdout
+
+        def write(self, text: str) -> int:
+            self.found.write(text)
+            return super().write(text)
+
+    with routed(), captured() as mine:
+        Both.found, both = sys.stdout, Both()
+        with redirect_stdout(both), redirect_stderr(sys.stdout):
+            print("twice")
+            sys.stderr.write("too\n")
+        mine.end()
+    assert both.getvalue() == text_of(mine) == "twice\ntoo\n"
+
+
+def test_what_is_redirected_to_none_is_dropped() -> None:
+    with routed() as outside, captured() as mine:
+        with redirect_stdout(None):
+            print("nothing")
+        mine.end()
+    assert (text_of(mine), outside.stdout.getvalue()) == ("", "")
+
+
+def test_a_thread_of_a_job_writes_to_where_it_is_redirected() -> None:
+    target = io.StringIO()
+    with routed(), job_threads.noted(), captured() as mine:
+        with redirect_stdout(target):
+            thread = threading.Thread(target=print, args=["by a thread"])
+            thread.start()
+            thread.join()
+        mine.end()
+    assert (target.getvalue(), text_of(mine)) == ("by a thread\n", "")
+
+
+def test_a_job_that_another_one_calls_writes_to_its_own_run_even_if_that_one_redirects() -> None:
+    target = io.StringIO()
+    with routed(), captured() as outer:
+        with redirect_stdout(target):
+            with captured() as inner:
+                print("inner")
+                inner.end()
+            print("outer")
+        outer.end()
+    assert (text_of(inner), target.getvalue(), text_of(outer)) == ("inner\n", "outer\n", "")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("moment", ["start", "end"])
+def test_a_stream_that_a_job_has_replaced_is_put_back_when_a_run_begins_or_ends(
+    caplog: pytest.LogCaptureFixture, stream: str, moment: str
+) -> None:
+    with routed() as outside:
+        ours = getattr(sys, stream)
+        if moment == "start":
+            setattr(sys, stream, io.StringIO())
+        run = LoggedRun(job="first", run_id="7")
+        with logging_as(run, is_process_wide=False), captured() as mine:
+            print("on the run", file=getattr(sys, stream))
+            if moment == "end":
+                setattr(sys, stream, io.StringIO())
+            mine.end()
+        assert getattr(sys, stream) is ours
+        print("later", file=getattr(sys, stream))
+        assert text_of(mine) == "on the run\n"
+        assert "later\n" in getattr(outside, stream).getvalue()
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert f"At the {moment} of run 7 of first, sys.{stream} was a StringIO" in warning
