@@ -294,7 +294,8 @@ def test_a_job_that_goes_on_after_its_grace_period_says_so_in_its_output_and_in_
     beating.beat()
     (line,) = RunOutput.objects.all()
     text = (
-        "This run is to end as timed out, but its thread has not ended after 1 h. A thread cannot be killed"
+        "This run is to end as timed out, but its thread has not ended after 1 h. A thread cannot be killed: "
+        "the run goes on until its thread ends."
     )
     assert (line.stream, line.text.startswith(text)) == (Stream.STDERR, True)
     assert f"Run {beating.run.pk} of probe: {text}" in caplog.text
