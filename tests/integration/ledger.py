@@ -256,7 +256,7 @@ def traces(running: Service, pk: UUID | None = None, what: str = "") -> list[Tra
 
 
 def left_open(running: Service) -> int:
-    """How many connections to PostgreSQL are open whose last query was of a thread of the job ``threaded``."""
+    """The open connections whose last query was of a thread of the job ``threaded``. Not with SQLite."""
     query = """SELECT 1 AS "a" FROM "jobledger_run" LIMIT 1%"""
     statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE ?"
     ((count,),) = rows(running, statement, query)
