@@ -29,8 +29,11 @@ def main(command: list[str]) -> int:
         return 1 if os.environ.get("REQUIRE_ALL_TESTS") == "1" else 0
     # The container takes the folder over, which only root can remove then.
     made = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-    with made as folder, postgres(socket_folder=Path(folder)) as url:
-        return subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, check=False).returncode
+    with made as folder:
+        # For PgBouncer, which refuses to run as root.
+        Path(folder).chmod(0o777)
+        with postgres(socket_folder=Path(folder)) as url:
+            return subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, check=False).returncode
 
 
 @contextmanager

@@ -12,7 +12,8 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def test_every_cost_is_measured() -> None:
-    costs = measured(3, beats=20)
+    # So many that what the service logs meanwhile, which is subtracted, is far less.
+    costs = measured(50, beats=20)
 
     figures = {each.name: getattr(costs, each.name) for each in fields(Costs)}
     # In so short a time, some need less CPU time than the clock can tell.
@@ -24,10 +25,9 @@ def test_every_cost_is_measured() -> None:
 
 
 def test_a_burst_is_executed_by_as_many_workers() -> None:
-    one, two = burst.measured(20, [1, 2], children=1)
+    (two,) = burst.measured(20, [2], children=1)
 
-    assert [(each.count, each.workers, each.children) for each in (one, two)] == [(20, 1, 1), (20, 2, 1)]
-    for each in (one, two):
-        assert 0 < each.executed_seconds < 60
-        assert 0 < each.published_seconds < 60
-        assert min(each.beat_ms, each.worker_ms, each.database_ms) > 0
+    assert (two.count, two.workers, two.children) == (20, 2, 1)
+    assert 0 < two.executed_seconds < 60
+    assert 0 < two.published_seconds < 60
+    assert min(two.beat_ms, two.worker_ms, two.database_ms) > 0

@@ -4,10 +4,9 @@ import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.integration.database import is_sqlite, rows
 from tests.integration.ledger import call, call_lasting, let_end, output_of, wait_for_end, wait_for_status
@@ -42,11 +41,11 @@ def running() -> Iterator[Service]:
 @contextmanager
 def pgbouncer(running: Service) -> Iterator[str]:
     """Start it in front of the service's database; yields the database's URL there."""
-    server, port = urlsplit(running.database_url), free_port()
+    server, port = conninfo_to_dict(running.database_url), free_port()
     configuration = running.folder / "pgbouncer.ini"
     configuration.write_text(f"""\
 [databases]
-* = host={server.hostname} port={server.port} user={server.username} password={server.password}
+* = host={server["host"]} port={server["port"]} user={server["user"]} password={server["password"]}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
@@ -58,7 +57,7 @@ default_pool_size = {POOL_SIZE}
     # It refuses to run as root, but reads its configuration first.
     user = ("-u", "nobody") if getpass.getuser() == "root" else ()
     running.start("pgbouncer", pgbouncer_or_skip(), "--quiet", *user, str(configuration))
-    url = urlunsplit(server._replace(netloc=f"{server.username}:any@127.0.0.1:{port}"))
+    url = f"postgres://{server['user']}:any@127.0.0.1:{port}/{server['dbname']}"
     wait_until(lambda: answers(url), what="PgBouncer answers")
     yield url
 
@@ -66,7 +65,7 @@ default_pool_size = {POOL_SIZE}
 def sessions(running: Service) -> int:
     """How many connections to the service's database the server has, apart from this one."""
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = ? AND pid <> pg_backend_pid()"
-    return int(rows(running, others, Path(urlsplit(running.database_url).path).name)[0][0])
+    return int(rows(running, others, conninfo_to_dict(running.database_url)["dbname"])[0][0])
 
 
 def test_slots_run_once_and_the_pool_is_shared(running: Service) -> None:
