@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.faults.workers import audited_service, start_another
+from tests.integration.faults.workers import audited_service, usual_worker
 from tests.integration.service import Service
 
 
@@ -31,5 +31,4 @@ def running(fragile: Service) -> Service:
 @pytest.fixture
 def worker(running: Service) -> str:
     """The name of the only worker, which may be killed: the next test then gets a new one."""
-    alive = [name for name in running.processes if name.startswith("worker") and running.is_running(name)]
-    return alive[0] if alive else start_another(running)
+    return usual_worker(running)

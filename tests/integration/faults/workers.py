@@ -31,6 +31,8 @@ QUICK = {
 }
 
 _numbers = count(1)
+_of_one_test = set[str]()
+"""Workers with variables of their own, which no other test gets."""
 
 
 @contextmanager
@@ -47,8 +49,19 @@ def audited_service() -> Iterator[Service]:
 def start_another(running: Service, **variables: str) -> str:
     """Start a worker; returns its name."""
     name = f"worker{next(_numbers)}"
+    if variables:
+        _of_one_test.add(name)
     running.start_worker(name, **variables)
     return name
+
+
+def usual_worker(running: Service) -> str:
+    """The name of a worker that runs and has no variables of its own; those that have are killed."""
+    alive = [name for name in running.processes if name.startswith("worker") and running.is_running(name)]
+    for name in _of_one_test.intersection(alive):
+        kill_whole(running, name)
+    usual = [name for name in alive if name not in _of_one_test]
+    return usual[0] if usual else start_another(running)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import pytest
 from kombu import Connection, Producer
 
 from tests.integration.database import rows
-from tests.integration.faults.workers import QUICK, start_another, when_begun
+from tests.integration.faults.workers import QUICK, usual_worker, when_begun
 from tests.integration.ledger import (
     call,
     call_lasting,
@@ -101,8 +101,7 @@ def server(made: tuple[Service, RabbitMQ]) -> RabbitMQ:
 @pytest.fixture
 def worker(running: Service, server: RabbitMQ) -> str:
     """The name of the only worker, which may be killed: the next test then gets a new one."""
-    alive = [name for name in running.processes if name.startswith("worker") and running.is_running(name)]
-    return alive[0] if alive else start_another(running)
+    return usual_worker(running)
 
 
 @pytest.mark.timeout(CHAOS_SECONDS + 300)
