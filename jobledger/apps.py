@@ -55,7 +55,7 @@ def _worker_starts(*, conf: Any, options: dict[str, Any], **kwargs: Any) -> None
     What jobs need is imported here, too, since each of the worker's children would have to.
     """
     from jobledger.runs import ledger_connection
-    from jobledger.runs.execution import calls, process_group, progress, terminal, thread_connections  # noqa: F401
+    from jobledger.runs.execution import calls, process_group, progress, terminal  # noqa: F401
     from jobledger.runs.output import salvage
     from jobledger.runs.worker import (
         abandoned,
@@ -76,7 +76,6 @@ def _worker_starts(*, conf: Any, options: dict[str, Any], **kwargs: Any) -> None
     presence.watch_worker()
     ledger_connection.connect()
     terminal.connect()
-    thread_connections.connect()
     process_group.connect()
     orphans.connect()
     salvage.connect()

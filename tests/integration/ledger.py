@@ -255,14 +255,6 @@ def traces(running: Service, pk: UUID | None = None, what: str = "") -> list[Tra
     return [trace for trace in read if pk in (None, trace.run) and trace.what.startswith(what)]
 
 
-def left_open(running: Service) -> int:
-    """The open connections whose last query was of a thread of the job ``threaded``. Not with SQLite."""
-    query = """SELECT 1 AS "a" FROM "jobledger_run" LIMIT 1%"""
-    statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE ?"
-    ((count,),) = rows(running, statement, query)
-    return int(count)
-
-
 def whats(running: Service, pk: UUID) -> list[str]:
     """The steps that the run's jobs traced, in order."""
     return [trace.what for trace in traces(running, pk)]

@@ -17,7 +17,7 @@ from jobledger.jobs import secrets
 from jobledger.models import Run
 from jobledger.outages import is_outage
 from jobledger.runs import attempts, leftovers
-from jobledger.runs.execution import abrupt_ends, hygiene, thread_connections
+from jobledger.runs.execution import abrupt_ends, hygiene
 from jobledger.runs.execution.handover import Abilities, hand_over
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
@@ -92,7 +92,6 @@ class RunEnd:
             # What its processes write when they are asked to end is still its output.
             if not are_lost:
                 self._end_capture()
-            thread_connections.close_those_of_ended_threads()
         self.heartbeat.stop()
         outcome = self._with_usage(outcome)
         timeout = settings.LEASE_SECONDS if self.taken_over else MAX_OUTAGE_SECONDS

@@ -8,11 +8,9 @@ from uuid import UUID
 import pytest
 
 from tests.integration.command_line import from_command_line, run_from_command_line
-from tests.integration.database import is_sqlite
 from tests.integration.ledger import (
     call,
     cancel,
-    left_open,
     output_of,
     release,
     traces,
@@ -112,10 +110,3 @@ def test_a_signal_on_the_command_line_ends_the_run_with_its_exit_code(
     assert (row.reason, row.reason_details) == (reason, {"signal": signum.name})
     assert "Traceback" not in error
     assert whats(running, pk) == ["begin", "cleanup"]
-
-
-def test_threads_that_have_ended_leave_no_connection_open(running: Service) -> None:
-    if is_sqlite(running):
-        pytest.skip("SQLite does not list its connections")
-    assert wait_for_end(running, call(running, "threaded", queries=20)).status == "succeeded"
-    assert left_open(running) == 0
