@@ -159,15 +159,22 @@ def _in_use(usual: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
         return
     own = _taken(usual)
     try:
-        yield own
-    except BaseException:
-        # Whatever state it is in: an interrupt may have been raised in the middle of a statement.
-        own.close()
-        raise
+        with _closed_after_error(own):
+            yield own
     finally:
         _own.used_at = time.monotonic()
         if not _own.is_kept:
             own.close()
+
+
+@contextmanager
+def _closed_after_error(own: BaseDatabaseWrapper) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        # Whatever state it is in: an interrupt may have been raised in the middle of a statement.
+        own.close()
+        raise
 
 
 def _taken(usual: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
@@ -220,11 +227,8 @@ class SharedConnections:
         """One for this thread, which may wait for it."""
         own = self._take(usual)
         try:
-            yield own
-        except BaseException:
-            # As for a thread's own.
-            own.close()
-            raise
+            with _closed_after_error(own):
+                yield own
         finally:
             self._give_back(own)
 

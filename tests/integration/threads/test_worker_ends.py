@@ -2,6 +2,7 @@
 
 import signal
 import time
+from uuid import UUID
 
 from tests.integration.faults.workers import worker_of
 from tests.integration.ledger import (
@@ -44,13 +45,16 @@ def test_jobs_that_cannot_finish_in_time_are_cancelled_and_restart_if_allowed(
     assert (row.status, row.reason) == ("cancelled", "worker_shutdown")
     assert row.reason_details == {"worker": f"{worker}@here"}
     assert whats(running, over) == ["begin", "cleanup"]
+    assert_restarts_elsewhere(running, again)
+
+
+def assert_restarts_elsewhere(running: Service, pk: UUID) -> None:
     second = start_threads(running)
     with let_end(running, "restarting"):
-        row = wait_for_end(running, again)
+        row = wait_for_end(running, pk)
     assert (row.status, row.attempt, worker_of(row)) == ("succeeded", 2, second)
-    assert [(each.status, each.reason) for each in attempts_of(running, again)] == [
-        ("cancelled", "worker_shutdown")
-    ]
+    ended = [(each.status, each.reason) for each in attempts_of(running, pk)]
+    assert ended == [("cancelled", "worker_shutdown")]
 
 
 def test_a_worker_does_not_wait_forever_for_a_thread_that_does_not_end(running: Service, worker: str) -> None:
@@ -93,13 +97,7 @@ def test_a_cold_shutdown_records_the_ends_of_jobs_that_do_not_end_and_waits_for_
     assert row
     assert (row.status, row.reason, row.exit_code) == ("cancelled", "worker_shutdown", 130)
     assert row.reason_details["killed_by"] == "itself"
-    second = start_threads(running)
-    with let_end(running, "restarting"):
-        row = wait_for_end(running, again)
-    assert (row.status, row.attempt, worker_of(row)) == ("succeeded", 2, second)
-    assert [(each.status, each.reason) for each in attempts_of(running, again)] == [
-        ("cancelled", "worker_shutdown")
-    ]
+    assert_restarts_elsewhere(running, again)
 
 
 def test_the_jobs_of_a_worker_that_is_killed_are_lost_or_restart(running: Service, worker: str) -> None:
