@@ -2,27 +2,20 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
-import psycopg
 import pytest
 import redis
 
 from benchmarks import services
-from benchmarks.ledger import __main__ as ledger
-from benchmarks.ledger import steps
 from benchmarks.rows import commands, idle, latency, runs, starts
 from benchmarks.rows.row import Plan, Row
 from benchmarks.scheduler.__main__ import main
 from tests.integration.service import Service
-from tests.requirements import docker_or_skip
-from tests.with_postgres import postgres
 
 pytestmark = pytest.mark.takes_long
 
@@ -50,31 +43,6 @@ def seed(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = (sys.executable, "-m", "benchmarks.seed", *arguments)
     environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "tests.settings"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_what_a_run_costs_postgresql_is_measured_step_by_step(capfd: pytest.CaptureFixture[str]) -> None:
-    docker_or_skip()
-    ledger.main(["--runs", "3", "--full-page-writes", "off"])
-    printed = capfd.readouterr().out
-    for title, _ in steps.KINDS.values():
-        assert title in printed
-    heartbeats = [int(each.replace(",", "")) for each in re.findall(r"\| heartbeat \| ([\d,]+) \|", printed)]
-    assert len(heartbeats) == len(steps.KINDS)
-    # Of the columns that it changes, without an entry in any index.
-    assert all(100 <= each <= 500 for each in heartbeats)
-
-
-def test_postgresql_fills_a_database_with_copies_of_runs_in_the_past() -> None:
-    docker_or_skip()
-    with postgres() as url:
-        done = seed(url, "--schedules", "3", "--runs", "50", "--copies", "2")
-        assert done.returncode == 0, done.stderr
-        assert "3 schedules and 150 runs" in done.stdout
-        with psycopg.connect(url) as server:
-            found = server.execute("SELECT queued_at FROM jobledger_run ORDER BY queued_at").fetchall()
-    times = [time for (time,) in found]
-    period = timedelta(days=(times[-1] - times[-50]).days + 1)
-    assert times[50:] == [time + period for time in times[:100]]
 
 
 @pytest.fixture(scope="module")
