@@ -1,6 +1,7 @@
 """What users do to runs: starting, cancelling and running again, each with an entry in the audit log.
 
-The pages and the HTTP API call the same functions. Permissions are checked by the caller.
+The pages and the HTTP API call the same functions. Permissions are checked by the caller. Commands, which
+have no user of the admin, only log here what they do themselves.
 """
 
 from collections.abc import Mapping
@@ -43,8 +44,7 @@ def start_job(
         routing=past.routing if past else {},
     )
     run = dispatch.enqueue(request, once=once)
-    text = f"Started {command_line(job, options)}"
-    audit_log.log_action(user, [run], f"{text}, repeating run {past.pk}." if past else f"{text}.")
+    log_started(user, run, job, options, past=past)
     return run
 
 
@@ -56,7 +56,7 @@ def cancel_run(user: User, run: Run, *, trigger: Trigger = Trigger.ADMIN, commen
     why = Why.of(Reason.USER, user=user.get_username(), trigger=trigger, **details)
     is_requested = overlap.request_cancel(run, why, clock.now())
     if is_requested:
-        audit_log.log_action(user, [run], f"Cancelled: {comment}" if comment else "Cancelled.")
+        log_cancelled(user, run, comment)
     return is_requested
 
 
@@ -69,9 +69,26 @@ def start_run_again(
     Raises dispatch.CannotRunAgainError, or dispatch.RepeatedError as ``start_job``.
     """
     new = dispatch.run_again(run, trigger=trigger, **_author(user), once=once)
+    log_started_again(user, run, new)
+    return new
+
+
+def log_started(
+    user: User | str, run: Run, job: Job, options: Mapping[str, Any], *, past: Run | None = None
+) -> None:
+    """Log that the user started the job; as a repeat of ``past``."""
+    text = f"Started {command_line(job, options)}"
+    audit_log.log_action(user, [run], f"{text}, repeating run {past.pk}." if past else f"{text}.")
+
+
+def log_cancelled(user: User | str, run: Run, comment: str) -> None:
+    audit_log.log_action(user, [run], f"Cancelled: {comment}" if comment else "Cancelled.")
+
+
+def log_started_again(user: User | str, run: Run, new: Run) -> None:
+    """Log it with both runs."""
     audit_log.log_action(user, [run], f"Started again as run {new.pk}.")
     audit_log.log_action(user, [new], f"Started as a repeat of run {run.pk}.")
-    return new
 
 
 def _author(user: User) -> dict[str, Any]:

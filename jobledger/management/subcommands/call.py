@@ -13,9 +13,11 @@ from typing import Any
 
 from celery import current_app
 from django.core.management.base import CommandError
+from django.db import transaction
 from django.utils import timezone
 
 from jobledger import brokers, clock
+from jobledger.admin.runs import changes
 from jobledger.jobs import registry
 from jobledger.jobs.options import OptionsError, check_bounds, from_argv, options_for_worker
 from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of
@@ -34,6 +36,7 @@ from jobledger.runs.publishing import delivery
 from jobledger.runs.worker import queues
 from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import present
+from jobledger.schedules.audit import command_line_user
 
 OWN_OPTIONS = ("--json", "--queue", "--wait")
 
@@ -184,7 +187,9 @@ def _create(job: Job, given: dict[str, Any], routing: dict[str, Any]) -> Run:
     guard = overlap.declared_guard(job.name, job.declaration, given)
     if (why := overlap.why_not_now(guard)) is not None:
         return dispatch.skip(request, why=why, exit_code=os.EX_TEMPFAIL)
-    run = dispatch.enqueue(request)
+    with transaction.atomic():
+        run = dispatch.enqueue(request)
+        changes.log_started(command_line_user(), run, job, given)
     run.refresh_from_db()
     return run
 

@@ -4,13 +4,16 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import transaction
 
 from jobledger import clock
+from jobledger.admin.runs import changes
 from jobledger.management import arguments
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import overlap, reasons
 from jobledger.runs.dispatch import operating_system_user
+from jobledger.schedules.audit import command_line_user
 
 
 class Command(OperatorCommand):
@@ -30,7 +33,10 @@ def _cancel(run: Run, reason: str) -> str:
     if len(reason) > overlap.MAX_COMMENT_LENGTH:
         raise CommandError(f"--reason: it is longer than {overlap.MAX_COMMENT_LENGTH} characters")
     why = Why.of(Reason.USER, user=operating_system_user(), trigger=Trigger.CLI, comment=reason)
-    is_accepted = overlap.request_cancel(run, why, clock.now())
+    with transaction.atomic():
+        is_accepted = overlap.request_cancel(run, why, clock.now())
+        if is_accepted:
+            changes.log_cancelled(command_line_user(), run, reason)
     run.refresh_from_db()
     if is_accepted and run.status == Status.CANCELLED:
         return f"Run {run.pk} was cancelled."

@@ -4,12 +4,15 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import transaction
 
+from jobledger.admin.runs import changes
 from jobledger.management import arguments
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Trigger
 from jobledger.runs import dispatch
 from jobledger.runs.dispatch import operating_system_user
+from jobledger.schedules.audit import command_line_user
 
 
 class Command(OperatorCommand):
@@ -23,7 +26,9 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         run = arguments.run(options["id"])
         try:
-            new = dispatch.run_again(run, trigger=Trigger.CLI, username=operating_system_user())
+            with transaction.atomic():
+                new = dispatch.run_again(run, trigger=Trigger.CLI, username=operating_system_user())
+                changes.log_started_again(command_line_user(), run, new)
         except dispatch.CannotRunAgainError as error:
             raise CommandError(str(error)) from error
         self.say(str(new.pk))

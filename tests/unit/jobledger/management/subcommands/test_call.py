@@ -9,12 +9,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from jobledger.admin import audit_log
 from jobledger.models import ProcessKind, Run, ServiceProcess, Status, Trigger
 from jobledger.runs import dispatch
 from jobledger.runs.dispatch import operating_system_user
 from jobledger.runs.execution import runner
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker.code_version import code_version
+from jobledger.schedules.audit import command_line_user
 from tests.unit.broker import Broker
 from tests.unit.builders import NOON
 from tests.unit.jobledger.admin.runs.ledger import create_run
@@ -80,6 +82,15 @@ def test_a_call_is_queued_and_sent_and_prints_only_the_runs_id(worker: None, bro
     assert (run.status, run.trigger, run.username) == ("queued", Trigger.CELERY, operating_system_user())
     (message,) = broker.messages
     assert (message.name, message.task_id, message.kwargs) == ("probes.probe", str(run.pk), run.options)
+
+
+def test_a_call_is_in_the_audit_log_without_secrets_as_one_on_the_web_is(worker: None) -> None:
+    assert call("choosing", "--days", "2", "--pin", "1234").exit_code == 0
+    entry = audit_log.entries_of(Run.objects.get()).get()
+    assert (entry.username, entry.text) == (
+        command_line_user(),
+        "Started manage.py choosing --days 2 --pin '********'.",
+    )
 
 
 def test_a_job_may_be_named_by_its_task(worker: None) -> None:

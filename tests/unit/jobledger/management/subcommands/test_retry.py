@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from jobledger.admin import audit_log
 from jobledger.models import Run, Status, Trigger
 from jobledger.runs.dispatch import operating_system_user
+from jobledger.schedules.audit import command_line_user
 from tests.unit.jobledger.admin.runs.ledger import create_run
 
 pytestmark = pytest.mark.django_db
@@ -24,6 +26,16 @@ def test_retry_prints_the_id_of_a_new_run_with_its_user() -> None:
     new = Run.objects.get(pk=retried(str(run.pk)).strip())
     assert (new.job, new.options, new.status) == ("probe", {"level": 2}, Status.QUEUED)
     assert (new.trigger, new.username) == (Trigger.CLI, operating_system_user())
+
+
+def test_a_retry_is_in_the_audit_log_of_both_runs_as_one_on_the_web_is() -> None:
+    run = create_run(status=Status.FAILED)
+    new = Run.objects.get(pk=retried(str(run.pk)).strip())
+    texts = {each: list(audit_log.entries_of(each).values_list("username", "text")) for each in (run, new)}
+    assert texts == {
+        run: [(command_line_user(), f"Started again as run {new.pk}.")],
+        new: [(command_line_user(), f"Started as a repeat of run {run.pk}.")],
+    }
 
 
 @pytest.mark.parametrize(
