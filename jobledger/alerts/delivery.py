@@ -33,7 +33,7 @@ from jobledger.models import (
     DestinationKind,
     ServiceProcess,
 )
-from jobledger.runs.dispatch import IDENTITY
+from jobledger.runs.identity import IDENTITY
 from jobledger.runs.worker.presence import ABSENT_AFTER
 
 logger = line_logger(__name__)

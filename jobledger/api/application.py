@@ -14,6 +14,7 @@ from ninja.parser import Parser
 import jobledger
 from jobledger.api import problems
 from jobledger.api.authentication import Token
+from jobledger.api.document import document
 from jobledger.api.endpoints import jobs, runs, schedules, service, start_tokens
 from jobledger.api.problems import ProblemError
 from jobledger.jobs import json_text
@@ -57,6 +58,12 @@ for tag, router in {
     "start": start_tokens.router,
 }.items():
     api.add_router("", router, tags=[tag])
+
+
+@api.get("/openapi.json", auth=None, summary="Show this document", tags=["service"])
+def openapi(request: HttpRequest) -> dict[str, Any]:
+    """The OpenAPI document, which needs no token."""
+    return document(api, request)
 
 
 @api.exception_handler(ProblemError)

@@ -92,7 +92,7 @@ def _answer(request: HttpRequest, path: str) -> HttpResponse:
     except Resolver404 as error:
         raise ProblemError(HTTPStatus.NOT_FOUND, NOTHING_HERE) from error
     method = "GET" if request.method == "HEAD" else str(request.method)
-    _check_query(request, document.query_parameters().get(match.url_name or "", {}).get(method))
+    _check_query(request, document.query_parameters(api).get(match.url_name or "", {}).get(method))
     with audit_log.by_token(lambda: token.name if (token := token_of(request)) else ""), _as(method, request):
         response: HttpResponse = match.func(request, *match.args, **match.kwargs)
     if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:

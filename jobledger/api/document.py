@@ -6,15 +6,14 @@ from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpRequest
+from ninja import NinjaAPI
 
 from jobledger.api import addresses, schemas
 from jobledger.api.problems import CONTENT_TYPE
 
 
-def document(request: HttpRequest) -> dict[str, Any]:
+def document(api: NinjaAPI, request: HttpRequest) -> dict[str, Any]:
     """The document, with the addresses as this client sees them."""
-    from jobledger.api.application import api
-
     found: dict[str, Any] = dict(api.get_openapi_schema(path_prefix="/"))
     base = addresses.absolute(request, "").rstrip("/")
     found["servers"] = [{"url": base}]
@@ -26,10 +25,8 @@ def document(request: HttpRequest) -> dict[str, Any]:
 
 
 @cache
-def query_parameters() -> Mapping[str, Mapping[str, Sequence[str]]]:
+def query_parameters(api: NinjaAPI) -> Mapping[str, Mapping[str, Sequence[str]]]:
     """The names of the parameters in the URL, by any operation of the path, and the method."""
-    from jobledger.api.application import api
-
     found = {}
     for operations in api.get_openapi_schema(path_prefix="/")["paths"].values():
         names = {method.upper(): _query_of(operation) for method, operation in operations.items()}

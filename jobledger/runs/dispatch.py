@@ -2,16 +2,12 @@
 
 ``enqueue`` creates a queued run and publishes its message after the transaction has been committed, so a
 worker never receives a run that it cannot see. ``receive`` gets or creates the run of a message that was sent
-without one (``celery call``). ``begin`` creates a run that the caller executes itself. The names of users and
-processes that are recorded on runs are also formatted here.
+without one (``celery call``). ``begin`` creates a run that the caller executes itself.
 
 A message is only a wake-up. If the broker does not accept it, the run stays ``queued`` and is published again
 after its ``publish_after``.
 """
 
-import getpass
-import os
-import socket
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,9 +24,10 @@ from jobledger.jobs.json_text import readable, storable
 from jobledger.metrics import totals
 from jobledger.models import Run, Status, Trigger, Why
 from jobledger.runs import ordinary_tasks, overlap
+from jobledger.runs.identity import IDENTITY
 from jobledger.runs.ledger_connection import ledger_connection, savepoint
 from jobledger.runs.overlap import FREE, Guard, OverlapError
-from jobledger.runs.publishing import job_routes, publisher
+from jobledger.runs.publishing import intervals, job_routes, publisher
 from jobledger.tracing import context
 
 # Maps a task id that is not a UUID to the same run id at every delivery (RFC 9562, version 5).
@@ -39,9 +36,6 @@ TASK_ID_NAMESPACE = uuid.UUID("5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11")
 
 LOCK_TIMEOUT_SECONDS = 5
 """If a caller's transaction has locked what the new run refers to, such as its user."""
-
-IDENTITY = uuid.uuid4().hex
-"""Identifies this process and its children: workers may share a name, and processes an id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +99,7 @@ def enqueue(request: RunRequest, *, once: Once | None = None) -> Run:
     RepeatedError if it has been requested before.
     """
     now = clock.now()
-    publish_after = request.start_after or now + publisher.RECORDER_GRACE_PERIOD
+    publish_after = request.start_after or now + intervals.GRACE_PERIOD
     row = {**request.as_row_for_worker(), "queued_at": now, "publish_after": publish_after}
     run = Run.objects.create(**row) if once is None else _create_once(once, row)
     if request.start_after is None:
@@ -280,23 +274,3 @@ def run_again(
         ),
         once=once,
     )
-
-
-def operating_system_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in a container, the user id may have no name
-        return f"uid {os.getuid()}"
-
-
-def command_line_process(pid: int | None = None) -> str:
-    """The value of ``Run.worker`` for a process that was not handed the run by Celery; by default this one.
-
-    It was started from the command line, or its job has called another one.
-    """
-    return f"{socket.gethostname()}:{pid or os.getpid()}"
-
-
-def worker_process(hostname: str | None, pid: object) -> str:
-    """The value of ``Run.worker`` for a child process of the Celery worker ``hostname`` (``celery@host``)."""
-    return f"{hostname or ''}:{pid}"

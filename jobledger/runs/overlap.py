@@ -53,7 +53,7 @@ from jobledger.models import (
 from jobledger.models.run import WAITING_SINCE
 from jobledger.runs.ledger_connection import savepoint
 from jobledger.runs.publishing import publisher, wake_up
-from jobledger.runs.publishing.publisher import publish_interval
+from jobledger.runs.publishing.intervals import GRACE_PERIOD, publish_interval
 
 MAX_TRIES = 5
 """For a run whose key is alternately free and held; after that, its message is published again."""
@@ -250,7 +250,7 @@ def _wake(queued: QuerySet[Run], *, at_once: bool) -> None:
     longest = unlocked.select_related("schedule").order_by(is_last, WAITING_SINCE, _SLOT, "pk").first()
     if longest is None:
         return
-    grace = publisher.RECORDER_GRACE_PERIOD if at_once else timedelta(0)
+    grace = GRACE_PERIOD if at_once else timedelta(0)
     # From now on, it only waits for a worker.
     free = {"publish_after": clock.now() + grace, "publish_count": 0, **NO_REASON.columns}
     queued.filter(pk=longest.pk).update(**free)

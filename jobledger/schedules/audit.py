@@ -11,7 +11,7 @@ from django.db.models import Model
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import AuditEntry, SchedulePolicy
-from jobledger.runs.dispatch import operating_system_user
+from jobledger.runs.identity import operating_system_user
 from jobledger.schedules.declared.merge import FIELDS
 from jobledger.schedules.declared.values import LABELS, formatted, stored_values
 from jobledger.schedules.documents import version_of

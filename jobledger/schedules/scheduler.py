@@ -21,8 +21,8 @@ from jobledger.escapes import line_logger
 from jobledger.models import ProcessKind, Run, Status
 from jobledger.outages import is_outage
 from jobledger.runs import lasting_connections
-from jobledger.runs.dispatch import command_line_process
 from jobledger.runs.execution.forks import release_cursors
+from jobledger.runs.identity import command_line_process
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.publishing import publisher

@@ -19,7 +19,7 @@ from jobledger.jobs.options import OptionsError, check_bounds
 from jobledger.models import Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import limits, ordinary_tasks
 from jobledger.runs.publishing import delivery, job_routes
-from jobledger.runs.publishing.publisher import RECORDER_GRACE_PERIOD
+from jobledger.runs.publishing.intervals import GRACE_PERIOD
 from jobledger.schedules.planning.backlog import start_before
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
@@ -88,7 +88,7 @@ def run_of(schedule: PeriodicTask, target: Target, planned: PlannedSlot, *, now:
         routing=job_routes.completed(target.job, delivery.routing_of(schedule)),
         status=status,
         queued_at=now,
-        publish_after=now + RECORDER_GRACE_PERIOD if is_queued else None,
+        publish_after=now + GRACE_PERIOD if is_queued else None,
         start_before=_start_before(schedule, planned, now) if is_queued else None,
         coalesced=planned.coalesced,
         **limits.of_policy(schedule.policy),

@@ -24,6 +24,7 @@ from jobledger.outages import is_outage
 from jobledger.runs import attempts, dispatch
 from jobledger.runs.execution.process_tree import end_all
 from jobledger.runs.execution.resources import Usage
+from jobledger.runs.identity import command_line_process, operating_system_user
 from jobledger.runs.lease.heartbeat import OUTPUT_SECONDS, OutputLog, pending_interrupt
 from jobledger.runs.lease.interrupts import JobCancelled
 from jobledger.runs.ledger_connection import ledger_connection
@@ -111,12 +112,12 @@ class Recording:
                 job=naming.name_of(self._task.line),
                 options=naming.options_of(self._task.line),
                 trigger=Trigger.CRON,
-                username=dispatch.operating_system_user(),
+                username=operating_system_user(),
             )
             self._run = dispatch.begin_line(
                 naming.run_id_of(self._task.relay),
                 request,
-                worker=dispatch.command_line_process(self._task.relay.pid),
+                worker=command_line_process(self._task.relay.pid),
                 started_at=clock.now() - _ago(self._task.started),
             )
             self._log = OutputLog(self._run, self._reader.recorder)

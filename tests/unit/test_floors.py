@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,18 @@ def own_imports(path: Path) -> Iterator[str]:
 def test_no_module_imports_from_a_floor_above(path: Path) -> None:
     floor = floor_of(module_of(path))
     assert [name for name in own_imports(path) if floor_of(name) > floor] == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not counted: what a package's own file hands on, such as ``jobledger.JobCommand``."""
+    modules = {module_of(path): path for path in SOURCES if path.name != "__init__.py"}
+    graph = {
+        module: {
+            part for name in own_imports(path) for part in (name, name.rpartition(".")[0]) if part in modules
+        }
+        for module, path in modules.items()
+    }
+    assert len(list(TopologicalSorter(graph).static_order())) == len(modules)
 
 
 @pytest.mark.parametrize(

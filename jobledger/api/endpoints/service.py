@@ -59,13 +59,5 @@ def show_token(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-@router.get("/openapi.json", auth=None, summary="Show this document")
-def openapi(request: HttpRequest) -> dict[str, Any]:
-    """The OpenAPI document, which needs no token."""
-    from jobledger.api.document import document
-
-    return document(request)
-
-
 def _require_pause(request: HttpRequest) -> None:
     require(rights.may_pause(user_of(request)), "pause and resume the service")

@@ -15,7 +15,7 @@ from jobledger.admin import audit_log
 from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Backfill, Trigger
-from jobledger.runs.dispatch import operating_system_user
+from jobledger.runs.identity import operating_system_user
 from jobledger.schedules.audit import command_line_user
 from jobledger.schedules.backfills import backfilling, past_slots
 from jobledger.schedules.backfills.backfilling import MAX_PARALLEL, Terms

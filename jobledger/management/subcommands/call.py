@@ -29,7 +29,8 @@ from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.subcommands import show
 from jobledger.models import ProcessKind, Run, ServiceProcess, Status, Trigger
 from jobledger.runs import dispatch, overlap, reasons, run_json
-from jobledger.runs.dispatch import RunRequest, operating_system_user
+from jobledger.runs.dispatch import RunRequest
+from jobledger.runs.identity import operating_system_user
 from jobledger.runs.ordinary_tasks import known_tasks
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE
 from jobledger.runs.publishing import delivery

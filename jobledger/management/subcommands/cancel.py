@@ -12,7 +12,7 @@ from jobledger.management import arguments
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import overlap, reasons
-from jobledger.runs.dispatch import operating_system_user
+from jobledger.runs.identity import operating_system_user
 from jobledger.schedules.audit import command_line_user
 
 

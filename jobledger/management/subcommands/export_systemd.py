@@ -10,7 +10,7 @@ from jobledger.exporting import units
 from jobledger.exporting.schedules import Export
 from jobledger.management import callers, exports
 from jobledger.management.operator_command import OperatorCommand
-from jobledger.runs.dispatch import operating_system_user
+from jobledger.runs.identity import operating_system_user
 
 ROOT = "root"
 

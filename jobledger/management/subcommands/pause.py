@@ -15,7 +15,7 @@ from jobledger.jobs.declaration import PausedSlots
 from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Pause, pause_terms
-from jobledger.runs.dispatch import operating_system_user
+from jobledger.runs.identity import operating_system_user
 from jobledger.schedules import pausing
 from jobledger.schedules.audit import command_line_user
 from jobledger.schedules.words import zone_of

@@ -11,7 +11,7 @@ from jobledger.management import arguments
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Trigger
 from jobledger.runs import dispatch
-from jobledger.runs.dispatch import operating_system_user
+from jobledger.runs.identity import operating_system_user
 from jobledger.schedules.audit import command_line_user
 
 

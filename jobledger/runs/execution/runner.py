@@ -28,7 +28,6 @@ from jobledger.logs.service import WORKER, name_service
 from jobledger.models import Run, Status, Stream
 from jobledger.runs import limits as run_limits
 from jobledger.runs import overlap, run_lines, shared_process
-from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import (
     abrupt_ends,
     exit_functions,
@@ -43,6 +42,7 @@ from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS, RunEnd
 from jobledger.runs.execution.terminal import no_terminal
 from jobledger.runs.execution.threads import Threads
 from jobledger.runs.execution.traits import Traits
+from jobledger.runs.identity import IDENTITY
 from jobledger.runs.lease.exit_signals import defer_exit_signals, exit_on_signals, sigint_not_ignored
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import interruptible

@@ -19,8 +19,9 @@ from django.db.models import F, QuerySet
 
 from jobledger.conf import settings
 from jobledger.models import Reason, Run, Status, Why
-from jobledger.runs import attempts, dispatch
+from jobledger.runs import attempts
 from jobledger.runs.execution.resources import Usage
+from jobledger.runs.identity import command_line_process
 from jobledger.runs.limits import of_run as limits_of
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome
 
@@ -119,7 +120,7 @@ def give_up(
 
 def called_in(process: int, parent: UUID) -> list[Run]:
     """The running runs of jobs that this run's job has called in this process, the innermost first."""
-    worker = dispatch.command_line_process(process)
+    worker = command_line_process(process)
     called = list(Run.objects.filter(parent=parent, status=Status.RUNNING, worker=worker))
     return [run for each in called for run in (*called_in(process, each.pk), each)]
 

@@ -1,7 +1,7 @@
 """Publishes the messages of queued runs to the broker, in batches, until workers have claimed the runs.
 
-A process that is about to publish runs first moves their ``publish_after`` on by a short grace period. Others
-leave them alone until then, and publish them if this process has not. Published runs are published again at
+A process that is about to publish runs first moves their ``publish_after`` on by a grace period. Others leave
+them alone until then, and publish them if this process has not. Published runs are published again at
 growing intervals until a worker claims them. So messages that Redis lost are replaced, and a long queue is
 not flooded with copies.
 """
@@ -10,7 +10,7 @@ import json
 import traceback
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -32,15 +32,14 @@ from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import limits, ordinary_tasks
 from jobledger.runs.elsewhere import awaiting
 from jobledger.runs.publishing import delivery
+from jobledger.runs.publishing.intervals import GRACE_PERIOD, publish_interval
 from jobledger.tracing import context
 
 logger = line_logger(__name__)
 
 BATCH = 1000
-RECORDER_GRACE_PERIOD = timedelta(seconds=10)
 CONFIRM_SECONDS = 10
 """How long RabbitMQ may take to accept a message."""
-MAX_INTERVAL = timedelta(hours=1)
 MAX_REPR_LENGTH = 1024
 """Limits the options in Celery's events and logs, as Celery does by default."""
 
@@ -66,7 +65,7 @@ def publish(runs: Sequence[Run]) -> None:
 def send(runs: Sequence[Run]) -> list[Run]:
     """The first half of ``publish``; returns the runs whose messages were sent.
 
-    If they are not marked within ``RECORDER_GRACE_PERIOD``, they may be published once more.
+    If they are not marked within ``GRACE_PERIOD``, they may be published once more.
     """
     known = [run for run in runs if is_job(run) or "." in run.job]  # ordinary tasks have dotted names
     awaiting.expect(known)
@@ -140,18 +139,11 @@ def publish_unclaimed(run_id: UUID, now: datetime) -> bool:
     return bool(unclaimed.update(publish_after=now))
 
 
-def publish_interval(publish_count: int) -> timedelta:
-    """How long to wait before publishing a run again."""
-    doublings = min(max(publish_count - 1, 0), 10)
-    first = timedelta(seconds=settings.REPUBLISH_AFTER_SECONDS)
-    return min(first * (1 << doublings), MAX_INTERVAL)
-
-
 def _take_due(now: datetime) -> list[Run]:
     due = publishable().filter(publish_after__lte=now)
     if not due.exists():
         return []
-    taken_until = now + RECORDER_GRACE_PERIOD
+    taken_until = now + GRACE_PERIOD
     with transaction.atomic():
         runs = list(due.order_by("publish_after").select_for_update(skip_locked=True)[:BATCH])
         taken = Run.objects.filter(pk__in=[run.pk for run in runs], status=Status.QUEUED)

@@ -22,8 +22,9 @@ from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import Run, Status
 from jobledger.runs import limits, shared_process
-from jobledger.runs.dispatch import IDENTITY, run_id_of
+from jobledger.runs.dispatch import run_id_of
 from jobledger.runs.execution.forks import between_forks, close_connections
+from jobledger.runs.identity import IDENTITY
 from jobledger.runs.worker import orphans
 from jobledger.runs.worker.main_process import JobRequest, child_of
 from jobledger.runs.worker.pulse import pulse

@@ -36,11 +36,12 @@ from jobledger.formats import size
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Stream, Trigger, Why
 from jobledger.runs import attempts, dispatch, leftovers, limits, overlap, reasons
-from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
+from jobledger.runs.dispatch import run_id_of
 from jobledger.runs.execution import handover, isolation, oom, process_tree, resources
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.execution.process_tree import Processes
 from jobledger.runs.execution.resources import Usage
+from jobledger.runs.identity import IDENTITY, worker_process
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.outcome import Outcome, outcome_of_exit_code, signal_name

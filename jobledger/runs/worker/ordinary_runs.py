@@ -35,9 +35,9 @@ from jobledger.jobs import registry
 from jobledger.models import AWAITS_RESULT, CANCEL_ACCEPTED, NO_REASON, Reason, Run, Status, Why
 from jobledger.outages import is_outage
 from jobledger.runs import attempts, shared_process
-from jobledger.runs.dispatch import IDENTITY, worker_process
 from jobledger.runs.elsewhere.awaiting import MAX_SILENCE
 from jobledger.runs.execution.forks import write_between_forks
+from jobledger.runs.identity import IDENTITY, worker_process
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.ordinary_outcomes import REVOKED, of_run, outcome_of_task
 from jobledger.runs.outcome import SUCCESS, Outcome

@@ -23,8 +23,8 @@ from jobledger import clock
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.models import ProcessKind, ServiceProcess
-from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution.forks import between_forks, close_connections
+from jobledger.runs.identity import IDENTITY
 from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.pulse import message_taken, pulse
 

@@ -18,7 +18,7 @@ from jobledger.jobs import registry
 from jobledger.models import Run, Status
 from jobledger.models.run import WAITS_FOR_RUN
 from jobledger.runs.ordinary_tasks import known_tasks
-from jobledger.runs.publishing import delivery, publisher
+from jobledger.runs.publishing import delivery, intervals
 
 MAX_RUNS = 1000
 """How many queued runs are considered, starting with those that are due to be published first."""
@@ -126,10 +126,10 @@ def _queued_runs(now: datetime) -> Iterator[tuple[str, dict[str, Any], datetime 
 
 def _published_at(count: int, publish_after: datetime, before: datetime) -> datetime | None:
     """When the run was last published before the given time, which may not be the last time."""
-    last = publish_after - publisher.publish_interval(count)
+    last = publish_after - intervals.publish_interval(count)
     if last <= before:
         return last
-    return last - publisher.publish_interval(count - 1) if count > 1 else None
+    return last - intervals.publish_interval(count - 1) if count > 1 else None
 
 
 def _enabled_schedules() -> Iterator[tuple[str, str | None, int, int, str]]:

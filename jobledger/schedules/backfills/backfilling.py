@@ -44,7 +44,7 @@ from jobledger.models import (
 )
 from jobledger.runs import limits, overlap
 from jobledger.runs.publishing import delivery, job_routes, wake_up
-from jobledger.runs.publishing.publisher import RECORDER_GRACE_PERIOD
+from jobledger.runs.publishing.intervals import GRACE_PERIOD
 from jobledger.schedules import pausing
 from jobledger.schedules.backfills import past_slots
 from jobledger.schedules.backfills.past_slots import BackfillError, Decision, PastSlots
@@ -269,7 +269,7 @@ def _run_of(
         scheduled_for=slot.scheduled_for,
         routing=job_routes.completed(target.job, delivery.routing_of(schedule)),
         queued_at=now,
-        publish_after=now + RECORDER_GRACE_PERIOD,
+        publish_after=now + GRACE_PERIOD,
         **limits.of_policy(SchedulePolicy.of(schedule)),
     )
 

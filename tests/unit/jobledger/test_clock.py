@@ -18,13 +18,14 @@ from jobledger.runs import attempts, dispatch, lasting_connections, overlap
 from jobledger.runs.execution import calls, runner
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
+from jobledger.runs.identity import IDENTITY
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter
 from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import Outcome, outcome_of
 from jobledger.runs.output.recorder import OutputRecorder
-from jobledger.runs.publishing import publisher
+from jobledger.runs.publishing import intervals, publisher
 from jobledger.runs.worker.main_process import Loss, end_run_of
 from jobledger.schedules import ledger
 from jobledger.schedules.scheduler import Scheduler
@@ -99,7 +100,7 @@ def test_a_run_from_the_command_line_starts_at_its_time(skewed: None) -> None:
 
 def test_a_run_is_queued_at_its_time(skewed: None) -> None:
     request = dispatch.RunRequest(job="probe", trigger=Trigger.ADMIN)
-    assert dispatch.enqueue(request).publish_after == NOON + publisher.RECORDER_GRACE_PERIOD
+    assert dispatch.enqueue(request).publish_after == NOON + intervals.GRACE_PERIOD
     assert dispatch.receive("an ad-hoc call", lambda: request).queued_at == NOON
 
 
@@ -125,7 +126,7 @@ def test_a_waiting_run_is_woken_at_its_time(skewed: None) -> None:
 def test_it_decides_when_a_run_is_published_again(skewed: None, broker: Any) -> None:
     run = made(Status.QUEUED, job="probe")
     publisher.publish([run])
-    assert fresh(run).publish_after == NOON + publisher.publish_interval(1)
+    assert fresh(run).publish_after == NOON + intervals.publish_interval(1)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_it_decides_whether_a_dead_child_had_exceeded_its_time_limit(
         job="limited",
         started_at=NOON,
         worker="celery@here:7",
-        worker_identity=dispatch.IDENTITY,
+        worker_identity=IDENTITY,
     )
     monkeypatch.setattr(clock, "now", lambda: NOON + timedelta(seconds=after))
     noticed_at = time.monotonic() - noticed_ago

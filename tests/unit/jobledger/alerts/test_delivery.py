@@ -28,7 +28,7 @@ from jobledger.models import (
     ProcessKind,
     ServiceProcess,
 )
-from jobledger.runs import dispatch
+from jobledger.runs.identity import IDENTITY
 from jobledger.runs.worker.presence import ABSENT_AFTER
 from tests.ports import free_port
 from tests.receivers import Received, mail_server, silent_server, web_server
@@ -467,7 +467,7 @@ def test_the_claim_of_a_process_that_is_alive_lasts_until_it_must_be_done(
 ) -> None:
     delivery.claim(due.pk, timezone.now())
     clock.shift(delivery.CLAIM - timedelta(seconds=1))
-    identity, now = dispatch.IDENTITY, timezone.now()
+    identity, now = IDENTITY, timezone.now()
     ServiceProcess.objects.create(kind=ProcessKind.BEAT, name="b", identity=identity, seen_at=now)
     fail(job="lasting")
     clock.shift(0.5)

@@ -13,7 +13,7 @@ from jobledger.alerts import pings
 from jobledger.alerts.background import Background
 from jobledger.models import Ping, ProcessKind, SchedulePolicy, ServiceProcess
 from jobledger.runs import attempts
-from jobledger.runs.dispatch import IDENTITY
+from jobledger.runs.identity import IDENTITY
 from jobledger.runs.outcome import SUCCESS
 from tests.ports import free_port
 from tests.receivers import Received, silent_server, web_server

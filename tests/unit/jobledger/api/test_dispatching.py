@@ -238,7 +238,7 @@ def test_a_parameter_that_there_is_not_is_a_problem() -> None:
 
 
 def test_every_path_knows_its_parameters() -> None:
-    known = query_parameters()
+    known = query_parameters(api)
     names = {getattr(each, "name", "") for each in api.urls[0]}
     assert names - {"api-root"} == known.keys()
     assert known["list_runs"]["GET"][:2] == ["job", "status"]

@@ -23,7 +23,7 @@ from jobledger.models import Reason, Run, SchedulePolicy, Status, Trigger
 from jobledger.runs import dispatch, overlap, reasons
 from jobledger.runs.execution import calls, runner
 from jobledger.runs.overlap import Guard, OverlapError
-from jobledger.runs.publishing import publisher
+from jobledger.runs.publishing import intervals, publisher
 from tests.unit.builders import NOON, override
 from tests.unit.side_by_side import side_by_side
 
@@ -288,7 +288,7 @@ def test_beat_publishes_a_waiting_run_if_publishing_it_at_once_fails(published: 
     overlap.wake("probe")
     waiting.refresh_from_db()
     assert waiting.publish_after is not None
-    assert waiting.publish_after <= timezone.now() + publisher.RECORDER_GRACE_PERIOD
+    assert waiting.publish_after <= timezone.now() + intervals.GRACE_PERIOD
 
 
 def test_a_run_whose_holder_ends_in_the_meantime_is_started(monkeypatch: pytest.MonkeyPatch) -> None:

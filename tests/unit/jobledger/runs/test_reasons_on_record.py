@@ -17,13 +17,13 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from jobledger.jobs.declaration import Concurrency, Misfire, PausedSlots
 from jobledger.models import Pause, Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import attempts, overlap, reasons
-from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.elsewhere import awaiting, looking
 from jobledger.runs.elsewhere.awaiting import MAX_SILENCE
 from jobledger.runs.elsewhere.backend import Result, Undecodable
 from jobledger.runs.execution import abrupt_ends, runner
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
+from jobledger.runs.identity import IDENTITY
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, JobTimedOut

@@ -14,6 +14,7 @@ from django.utils import timezone
 from jobledger import management
 from jobledger.models import Alert, Run, RunOutput, Status, Trigger
 from jobledger.runs import attempts, dispatch
+from jobledger.runs.identity import operating_system_user
 from jobledger.runs.lease import rescue
 from jobledger.wrap import enclosing, naming, recording, relay
 from jobledger.wrap.line import Line
@@ -95,7 +96,7 @@ def test_a_line_that_succeeds() -> None:
     assert output_of(run) == [("stdout", "done\n")]
     assert (run.cpu_seconds, run.peak_memory_bytes) == (1.5, 7 << 20)
     assert run.worker.endswith(":4242")
-    assert run.username == dispatch.operating_system_user()
+    assert run.username == operating_system_user()
 
 
 def test_its_duration_is_that_of_the_line() -> None:

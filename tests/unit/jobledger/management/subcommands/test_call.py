@@ -12,8 +12,8 @@ from django.utils import timezone
 from jobledger.admin import audit_log
 from jobledger.models import ProcessKind, Run, ServiceProcess, Status, Trigger
 from jobledger.runs import dispatch
-from jobledger.runs.dispatch import operating_system_user
 from jobledger.runs.execution import runner
+from jobledger.runs.identity import operating_system_user
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules.audit import command_line_user

@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 
 from jobledger.admin import audit_log
 from jobledger.models import Run, Status, Trigger
-from jobledger.runs.dispatch import operating_system_user
+from jobledger.runs.identity import operating_system_user
 from jobledger.schedules.audit import command_line_user
 from tests.unit.jobledger.admin.runs.ledger import create_run
 

@@ -14,11 +14,11 @@ from django.db import OperationalError
 
 from jobledger.models import Run, Status, Stream
 from jobledger.runs import attempts, limits
-from jobledger.runs.dispatch import command_line_process
 from jobledger.runs.execution import handover, isolation, runner
 from jobledger.runs.execution.isolation import Ending
 from jobledger.runs.execution.resources import Usage
 from jobledger.runs.execution.run_end import RunEnd
+from jobledger.runs.identity import command_line_process
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 from jobledger.runs.output import salvage
 from jobledger.runs.output.capture import Capture

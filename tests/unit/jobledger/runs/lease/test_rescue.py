@@ -10,7 +10,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from jobledger.models import Reason, Run, Status, Trigger
-from jobledger.runs.dispatch import IDENTITY
+from jobledger.runs.identity import IDENTITY
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.publishing import publisher

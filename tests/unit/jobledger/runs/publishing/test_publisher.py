@@ -15,7 +15,7 @@ from pytest_django import Settings
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from jobledger.models import Run, Status, Trigger
-from jobledger.runs.publishing import delivery, publisher
+from jobledger.runs.publishing import delivery, intervals, publisher
 from tests.unit.broker import Broker, Message
 from tests.unit.builders import NOON, override
 
@@ -77,9 +77,9 @@ def test_while_the_broker_is_down_the_run_stays_queued_and_is_retried_soon(broke
         publisher.publish_due(NOON)
     run.refresh_from_db()
     assert (run.status, run.publish_count) == ("queued", 0)
-    assert run.publish_after == NOON + publisher.RECORDER_GRACE_PERIOD
+    assert run.publish_after == NOON + intervals.GRACE_PERIOD
     broker.is_down = False
-    assert publisher.publish_due(NOON + publisher.RECORDER_GRACE_PERIOD) == 1
+    assert publisher.publish_due(NOON + intervals.GRACE_PERIOD) == 1
 
 
 def test_a_run_that_is_claimed_while_being_published_stays_claimed(broker: Broker) -> None:
@@ -268,7 +268,7 @@ def test_runs_with_different_publish_counts_can_be_published_together(broker: Br
     for run, count in zip(runs, counts, strict=True):
         run.refresh_from_db()
         assert (run.publish_count, run.publish_after is not None) == (count + 1, True)
-        expected = before + publisher.publish_interval(count + 1)
+        expected = before + intervals.publish_interval(count + 1)
         assert timedelta(0) <= (run.publish_after or NOON) - expected < MINUTE / 2
 
 

@@ -9,7 +9,7 @@ from django.db import OperationalError
 from pytest_django import Settings
 
 from jobledger.models import Run, Status, Trigger
-from jobledger.runs.dispatch import IDENTITY
+from jobledger.runs.identity import IDENTITY
 from jobledger.runs.worker import abandoned, orphans
 from jobledger.runs.worker.abandoned import LOOK_SECONDS, Watch
 from jobledger.runs.worker.main_process import JobRequest

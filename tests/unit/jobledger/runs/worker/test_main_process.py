@@ -20,9 +20,9 @@ from django.db import OperationalError
 
 from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger
 from jobledger.runs import reasons
-from jobledger.runs.dispatch import IDENTITY, command_line_process
 from jobledger.runs.execution import forks, handover, oom
 from jobledger.runs.execution.resources import Usage
+from jobledger.runs.identity import IDENTITY, command_line_process
 from jobledger.runs.lease import rescue
 from jobledger.runs.outcome import outcome_of
 from jobledger.runs.output import salvage

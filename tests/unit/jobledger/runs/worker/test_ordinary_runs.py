@@ -17,7 +17,7 @@ from django.utils import timezone
 from jobledger import clock
 from jobledger.models import ProcessKind, Reason, Run, ServiceProcess, Status, Why
 from jobledger.runs import overlap, shared_process
-from jobledger.runs.dispatch import IDENTITY
+from jobledger.runs.identity import IDENTITY
 from jobledger.runs.ordinary_outcomes import outcome_of_task
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker import main_process, ordinary_runs, orphans
