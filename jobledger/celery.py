@@ -4,6 +4,7 @@ What the project sets itself is left alone; system checks say what is at stake. 
 their own settings: late acknowledgement, for example, is an option of the service's tasks only.
 """
 
+import gc
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +12,11 @@ from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from celery import Celery
+from celery.signals import beat_init, worker_before_create_process, worker_init
 from django.apps import apps
 
 from jobledger.brokers import scheme, uses_rabbitmq, uses_redis
+from jobledger.logs.service import BEAT, WORKER, service
 from jobledger.tracing import context
 
 SETTINGS: Mapping[str, Any] = {
@@ -79,6 +82,8 @@ def configure(app: Celery) -> None:
     The order of this call and ``app.config_from_object`` does not matter.
     """
     _configured.add(app)
+    if service() in (WORKER, BEAT):
+        _collect_once_loaded()
     # Celery has Django check the project when a worker or a beat starts, which takes as long as all the rest,
     # and discards what was found. ``jobledger.checks`` checks what they depend on.
     os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
@@ -88,6 +93,30 @@ def configure(app: Celery) -> None:
     if app.configured:  # type: ignore[attr-defined]  # not in the stubs
         _complete(sender=app, source=app.conf)
     app.autodiscover_tasks(_own_app)
+
+
+def _collect_once_loaded() -> None:
+    """Collect no garbage until the worker or the beat has loaded what it needs, which is none.
+
+    Celery collects it before each child that it creates. Children also share more memory with their parent
+    if neither looks through what was loaded before.
+    """
+    if gc.isenabled():
+        gc.disable()
+        for signal in worker_init, beat_init:
+            signal.connect(_loaded, dispatch_uid="jobledger.loaded")
+        worker_before_create_process.connect(_creates_child, dispatch_uid="jobledger.creates_child")
+
+
+def _loaded(**kwargs: object) -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def _creates_child(**kwargs: object) -> None:
+    """Before the first one only: later, what is left of runs would never be freed."""
+    worker_before_create_process.disconnect(dispatch_uid="jobledger.creates_child")
+    gc.freeze()
 
 
 def is_configured(app: Celery) -> bool:

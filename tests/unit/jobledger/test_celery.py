@@ -1,5 +1,7 @@
 """``configure(app)`` completes a Celery app's settings, and overrides none that the project sets."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +20,7 @@ from jobledger.celery import (
     settings_for,
 )
 from jobledger.runs.publishing.job_routes import HIGHEST
+from proj.state import BASE_DIR
 
 Arrangement = Callable[[Celery, Any], None]
 
@@ -199,3 +202,46 @@ def test_an_app_knows_whether_it_is_configured() -> None:
     assert not is_configured(app)
     configure(app)
     assert is_configured(app)
+
+
+@pytest.mark.parametrize(("command", "signal"), [("worker", "worker_init"), ("beat", "beat_init")])
+def test_garbage_is_collected_once_a_worker_or_a_beat_is_loaded(command: str, signal: str) -> None:
+    printed = printed_by_celery(
+        command,
+        "print(gc.isenabled())",
+        f"signals.{signal}.send(sender=None); print(gc.isenabled(), gc.get_freeze_count() > 10_000)",
+    )
+    assert printed == ["False", "True True"]
+
+
+def test_what_is_loaded_before_the_first_child_is_never_looked_through() -> None:
+    create = "signals.worker_before_create_process.send(sender=None); print(gc.get_freeze_count())"
+    first, second = printed_by_celery("worker", create, "rest = [[] for _ in range(10_000)]", create)
+    assert int(first) > 10_000
+    assert second == first
+
+
+@pytest.mark.parametrize("command", ["call", "inspect"])
+def test_other_processes_collect_garbage_as_ever(command: str) -> None:
+    assert printed_by_celery(command, "print(gc.isenabled())") == ["True"]
+
+
+def printed_by_celery(command: str, *statements: str) -> list[str]:
+    """The lines that a new process prints that was started as this one of Celery's commands."""
+    lines = [
+        "import gc, sys",
+        f"sys.argv = ['/venv/bin/celery', '-A', 'mine', {command!r}]",
+        "from celery import Celery, signals",
+        "from jobledger.celery import configure",
+        "configure(Celery('mine'))",
+        *statements,
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        cwd=BASE_DIR,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.splitlines()
