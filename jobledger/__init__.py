@@ -63,7 +63,7 @@ def _set_up_child_process() -> None:
     import django
     from django.apps import apps
 
-    from jobledger.runs.execution.multiprocessing_internals import is_child
+    from jobledger.runs.processes.multiprocessing_internals import is_child
 
     if is_child() and not (apps.apps_ready or apps.loading) and "DJANGO_SETTINGS_MODULE" in os.environ:
         django.setup()

@@ -32,7 +32,7 @@ class JobsConfig(AppConfig):
 
         from jobledger import checks, conf
         from jobledger.alerts import default_rule
-        from jobledger.runs.worker import code_version, log_format, pending_migrations
+        from jobledger.runs.service import code_version, log_format, pending_migrations
         from jobledger.schedules import signals
         from jobledger.tracing import context
 
@@ -55,18 +55,12 @@ def _worker_starts(*, conf: Any, options: dict[str, Any], **kwargs: Any) -> None
     What jobs need is imported here, too, since each of the worker's children would have to.
     """
     from jobledger.runs import ledger_connection
-    from jobledger.runs.execution import calls, process_group, progress, terminal  # noqa: F401
+    from jobledger.runs.execution import terminal
     from jobledger.runs.output import salvage
-    from jobledger.runs.worker import (
-        abandoned,
-        dead_letters,
-        job_task,
-        main_process,
-        ordinary_runs,
-        orphans,
-        pools,
-        presence,
-    )
+    from jobledger.runs.processes import process_group
+    from jobledger.runs.service import presence
+    from jobledger.runs.worker import abandoned, job_task, main_process, ordinary_runs, orphans, pools
+    from jobledger.runs.worker.messages import dead_letters
     from jobledger.sentry import doubles
     from jobledger.tracing import context, spans
 

@@ -21,7 +21,7 @@ from jobledger.tracing import context
 
 SETTINGS: Mapping[str, Any] = {
     "beat_scheduler": "jobledger.schedules.scheduler:Scheduler",
-    "worker_consumer": "jobledger.runs.worker.consumer:Consumer",
+    "worker_consumer": "jobledger.runs.worker.messages.consumer:Consumer",
     # Otherwise, messages wait for a busy worker while another one is free.
     "worker_prefetch_multiplier": 1,
     "worker_cancel_long_running_tasks_on_connection_loss": False,

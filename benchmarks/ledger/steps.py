@@ -141,12 +141,12 @@ def _end(run: "Run", costs: "Costs") -> None:
 
 def _beat(run: "Run", costs: "Costs") -> None:
     from jobledger.models import Run
-    from jobledger.runs.execution.process_tree import ProcessTree
-    from jobledger.runs.execution.resources import Meter
     from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
     from jobledger.runs.lease.interrupts import Interrupter
     from jobledger.runs.limits import of_run
     from jobledger.runs.output.recorder import OutputRecorder
+    from jobledger.runs.processes.process_tree import ProcessTree
+    from jobledger.runs.processes.resources import Meter
 
     log, tree = OutputLog(run, OutputRecorder(1000)), ProcessTree(run.pk, is_nested=False)
     heartbeat = Heartbeat(run, log, Interrupter(), tree, of_run(run), Meter())

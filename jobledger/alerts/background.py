@@ -22,8 +22,8 @@ from jobledger.escapes import line_logger
 from jobledger.outages import is_outage
 from jobledger.runs import lasting_connections
 from jobledger.runs.elsewhere.looking import Looking
-from jobledger.runs.execution.forks import close_connections, release_cursors
 from jobledger.runs.identity import IDENTITY
+from jobledger.runs.processes.forks import close_connections, release_cursors
 from jobledger.sentry import reports, sending
 
 logger = line_logger(__name__)

@@ -34,7 +34,7 @@ from jobledger.models import (
     ServiceProcess,
 )
 from jobledger.runs.identity import IDENTITY
-from jobledger.runs.worker.presence import ABSENT_AFTER
+from jobledger.runs.service.presence import ABSENT_AFTER
 
 logger = line_logger(__name__)
 

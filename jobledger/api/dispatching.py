@@ -23,7 +23,7 @@ from jobledger.api.responses import invalid
 from jobledger.escapes import line_logger
 from jobledger.jobs.secrets import MASK
 from jobledger.outages import is_outage
-from jobledger.runs.execution.django_internals import set_body
+from jobledger.runs.django_internals import set_body
 
 RETRY_AFTER_SECONDS = 10
 NOTHING_HERE = "There is nothing at this address; openapi.json lists what there is."

@@ -19,7 +19,7 @@ from jobledger.jobs import registry
 from jobledger.jobs.functions import TaskFunction
 from jobledger.models import Reason, Run, RunAttempt, Status
 from jobledger.runs import reasons
-from jobledger.runs.execution.django_internals import set_return_value
+from jobledger.runs.django_internals import set_return_value
 from jobledger.runs.results import JobFailedError
 
 STATUSES: Mapping[Status, TaskResultStatus] = {

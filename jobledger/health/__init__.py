@@ -20,10 +20,10 @@ from jobledger.health import alerts, clocks, occupied, pruning
 from jobledger.health.problem import PartName, Problem, ProblemKind, listed
 from jobledger.models import DeadLetter, NextSlot, ProcessKind, ServiceProcess
 from jobledger.retention import ledger_size
-from jobledger.runs.worker import queues
-from jobledger.runs.worker.code_version import code_version
-from jobledger.runs.worker.presence import ABSENT_AFTER
-from jobledger.runs.worker.queues import QueueUse, Uses
+from jobledger.runs.service import queues
+from jobledger.runs.service.code_version import code_version
+from jobledger.runs.service.presence import ABSENT_AFTER
+from jobledger.runs.service.queues import QueueUse, Uses
 from jobledger.schedules import ledger, pausing
 
 _BROKER_SECONDS = 0.5

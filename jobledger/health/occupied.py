@@ -14,8 +14,8 @@ from django.db.models import Count, Max
 from jobledger import brokers, formats
 from jobledger.health.problem import PartName, Problem, ProblemKind
 from jobledger.models import Run, ServiceProcess, Status
-from jobledger.runs.worker import queues
-from jobledger.runs.worker.queues import QueueUse
+from jobledger.runs.service import queues
+from jobledger.runs.service.queues import QueueUse
 
 TAKES_WITHIN = timedelta(seconds=30)
 """A worker with a free process takes a message at once; this allows for short outages."""

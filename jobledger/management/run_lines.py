@@ -19,8 +19,9 @@ from jobledger.formats import duration, exact, size
 from jobledger.jobs import secrets
 from jobledger.management import printing
 from jobledger.models import FAILURES, PROBLEMS, Run, RunAttempt, RunOutput, Status, Stream
-from jobledger.runs import leftovers, limits, reasons
+from jobledger.runs import limits, reasons
 from jobledger.runs.execution import progress
+from jobledger.runs.processes import leftovers
 from jobledger.runs.publishing import delivery
 
 COLOURS = {

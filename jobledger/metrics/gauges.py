@@ -16,8 +16,8 @@ from jobledger.metrics.families import Metric
 from jobledger.metrics.names import Names
 from jobledger.models import NextSlot, Pause, ProcessKind, Run, ServiceProcess, Status
 from jobledger.models.run import IN_WORKER, WAITING_SINCE, WAITS_FOR_RUN
-from jobledger.runs.worker import presence, queues
-from jobledger.runs.worker.code_version import code_version
+from jobledger.runs.service import presence, queues
+from jobledger.runs.service.code_version import code_version
 from jobledger.schedules import pausing
 
 

@@ -33,7 +33,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, router, 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobledger.models import Run
-from jobledger.runs.execution.django_internals import is_in_test_case
+from jobledger.runs.django_internals import is_in_test_case
 from jobledger.runs.lasting_connections import was_closed
 
 MAX_IDLE_SECONDS = 60.0

@@ -11,8 +11,8 @@ from django.core.management import CommandError
 from jobledger.jobs import options
 from jobledger.jobs.registry import UnknownJobError
 from jobledger.models import NO_REASON, Reason, Run, Status, Why
-from jobledger.runs.execution.resources import Usage
 from jobledger.runs.lease.interrupts import JobInterrupt
+from jobledger.runs.processes.resources import Usage
 
 # argparse's own exit code for a bad command line.
 BAD_OPTIONS_EXIT_CODE = 2

@@ -21,7 +21,7 @@ from django.db.models import Exists, Field, OuterRef, Q, Value
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from jobledger.models import NextSlot, Pause, Run, SchedulePolicy
-from jobledger.runs.worker.code_version import code_version
+from jobledger.runs.service.code_version import code_version
 from jobledger.schedules import slot_runs, stored_schedules
 from jobledger.schedules.backlog import in_backlog
 from jobledger.schedules.ledger import PlanCache, RecordedBatch

@@ -32,8 +32,8 @@ from jobledger.escapes import line_logger
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import LIVE, NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs.publishing import wake_up
-from jobledger.runs.worker.code_version import code_version
-from jobledger.runs.worker.presence import present
+from jobledger.runs.service.code_version import code_version
+from jobledger.runs.service.presence import present
 from jobledger.schedules import adoption, former_slots, slot_runs, stored_schedules
 from jobledger.schedules.backlog import Backlog, DueSlots, kept_in_backlog
 from jobledger.schedules.pause_lookup import PauseLookup

@@ -21,13 +21,13 @@ from jobledger.escapes import line_logger
 from jobledger.models import ProcessKind, Run, Status
 from jobledger.outages import is_outage
 from jobledger.runs import lasting_connections
-from jobledger.runs.execution.forks import release_cursors
 from jobledger.runs.identity import command_line_process
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.rescue import Watch
+from jobledger.runs.processes.forks import release_cursors
 from jobledger.runs.publishing import publisher
 from jobledger.runs.publishing.wake_up import Listener
-from jobledger.runs.worker.presence import Presence, touch_health_file
+from jobledger.runs.service.presence import Presence, touch_health_file
 from jobledger.schedules import agenda, due_alone, ledger
 from jobledger.schedules.agenda import Agenda
 from jobledger.schedules.backfills import backfilling

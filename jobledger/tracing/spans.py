@@ -29,9 +29,10 @@ from jobledger import __version__
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.models import FAILURES, Run, Status, Trigger
-from jobledger.runs import reasons, shared_process
+from jobledger.runs import reasons
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.output.run_log import by_service
+from jobledger.runs.processes import shared_process
 from jobledger.tracing import context
 
 if TYPE_CHECKING:

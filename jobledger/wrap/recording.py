@@ -22,14 +22,14 @@ from jobledger.jobs import secrets
 from jobledger.models import LIVE, Reason, Run, Status, Stream, Trigger, Why
 from jobledger.outages import is_outage
 from jobledger.runs import attempts, dispatch
-from jobledger.runs.execution.process_tree import end_all
-from jobledger.runs.execution.resources import Usage
 from jobledger.runs.identity import command_line_process, operating_system_user
 from jobledger.runs.lease.heartbeat import OUTPUT_SECONDS, OutputLog, pending_interrupt
 from jobledger.runs.lease.interrupts import JobCancelled
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import Outcome, outcome_of_exit_code, signal_name
 from jobledger.runs.output.recorder import OutputRecorder
+from jobledger.runs.processes.process_tree import end_all
+from jobledger.runs.processes.resources import Usage
 from jobledger.wrap import naming, unsent
 from jobledger.wrap.relay import NOT_RECORDED, Ending, Task, warn
 from jobledger.wrap.unsent import received

@@ -31,9 +31,10 @@ from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.options import OptionsError
 from jobledger.jobs.options.command_line import command_line
 from jobledger.models import Alert, Backfill, Run, RunAttempt, Status
-from jobledger.runs import leftovers, limits, overlap, reasons
+from jobledger.runs import limits, overlap, reasons
 from jobledger.runs.execution import progress
 from jobledger.runs.phrases import Part
+from jobledger.runs.processes import leftovers
 from jobledger.runs.publishing import delivery
 from jobledger.schedules.backfills import backfilling
 from jobledger.schedules.chains import related_runs

@@ -34,9 +34,9 @@ from jobledger.runs.identity import operating_system_user
 from jobledger.runs.ordinary_tasks import known_tasks
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE
 from jobledger.runs.publishing import delivery
-from jobledger.runs.worker import queues
-from jobledger.runs.worker.code_version import code_version
-from jobledger.runs.worker.presence import present
+from jobledger.runs.service import queues
+from jobledger.runs.service.code_version import code_version
+from jobledger.runs.service.presence import present
 from jobledger.schedules.audit import command_line_user
 
 OWN_OPTIONS = ("--json", "--queue", "--wait")

@@ -10,7 +10,7 @@ from jobledger import clock, formats
 from jobledger.jobs import registry
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Pause, ProcessKind, Run, SchedulePolicy, Status
-from jobledger.runs.worker.presence import present
+from jobledger.runs.service.presence import present
 from jobledger.schedules.adoption.giving_back import give_back
 from jobledger.schedules.adoption.review import Effect, Review, reviews
 

@@ -77,7 +77,7 @@ def _unread(runs: Sequence[Run], now: datetime) -> Sequence[Run]:
     if not runs:
         return []
     # Not at the top, since they import the publisher, which imports this module.
-    from jobledger.runs.worker import presence, queues
+    from jobledger.runs.service import presence, queues
 
     workers = presence.present(ProcessKind.WORKER, now).values_list("queues", flat=True)
     read = {name for names in workers for name in names}

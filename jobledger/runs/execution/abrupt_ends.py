@@ -21,10 +21,10 @@ from typing import NoReturn
 from django.db import Error, connection, connections
 
 from jobledger.escapes import line_logger
-from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.outcome import SignalExit
 from jobledger.runs.output.recorder import LOCK
 from jobledger.runs.output.run_log import by_service
+from jobledger.runs.processes.forks import write_between_forks
 
 logger = line_logger(__name__)
 

@@ -27,9 +27,9 @@ from jobledger.jobs.options import OptionsError, check_bounds, from_namespace, g
 from jobledger.jobs.registry import Job
 from jobledger.models import Reason, Run, Status, Stream, Trigger, Why
 from jobledger.runs import dispatch, overlap, reasons
+from jobledger.runs.django_internals import wrapped_stream
 from jobledger.runs.execution import abrupt_ends, runner
 from jobledger.runs.execution.coroutines import awaited
-from jobledger.runs.execution.django_internals import wrapped_stream
 from jobledger.runs.identity import command_line_process, operating_system_user
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.interrupts import JobInterrupt

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from jobledger.runs.worker import billiard_internals
+from jobledger.runs.processes import billiard_internals
 
 _IMPORT = "<frozen importlib._bootstrap>"
 

@@ -17,10 +17,11 @@ from typing import Any
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import Run, Status, Why
-from jobledger.runs import attempts, shared_process
-from jobledger.runs.execution.resources import Usage
+from jobledger.runs import attempts
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.output.capture import Capture
+from jobledger.runs.processes import shared_process
+from jobledger.runs.processes.resources import Usage
 from jobledger.tracing import spans
 
 logger = line_logger(__name__)

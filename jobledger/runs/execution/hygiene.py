@@ -18,10 +18,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone, translation
 
 from jobledger.escapes import line_logger
-from jobledger.runs import shared_process
 from jobledger.runs.execution.traits import replace_child_without
 from jobledger.runs.outcome import outcome_of
-from jobledger.runs.worker import billiard_internals
+from jobledger.runs.processes import billiard_internals, shared_process
 from jobledger.tracing import spans
 
 logger = line_logger(__name__)

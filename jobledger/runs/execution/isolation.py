@@ -34,19 +34,20 @@ from django.db import Error
 from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
 from jobledger.models import Reason, Run, Status, Stream, Why
-from jobledger.runs import attempts, leftovers
-from jobledger.runs.execution import handover, oom, process_group, process_tree
-from jobledger.runs.execution.forks import close_connections, write_between_forks
-from jobledger.runs.execution.resources import Usage
+from jobledger.runs import attempts
+from jobledger.runs.execution import handover
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.exit_signals import EXIT_SIGNALS, exit_on_signal
 from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.ledger_connection import ledger_connection
-from jobledger.runs.leftovers import Leftover
 from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome, outcome_of_exit_code, signal_name
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import last_saved_line
+from jobledger.runs.processes import leftovers, oom, process_group, process_tree
+from jobledger.runs.processes.forks import close_connections, write_between_forks
+from jobledger.runs.processes.leftovers import Leftover
+from jobledger.runs.processes.resources import Usage
 from jobledger.tracing import context, spans
 
 logger = line_logger(__name__)
@@ -56,7 +57,7 @@ import sys
 sys.path[:] = {path!r}
 import django
 django.setup()
-from jobledger.runs.execution import process_group, runner
+from jobledger.runs.processes import process_group, runner
 from jobledger.runs.output import salvage
 salvage.adopt({mailbox!r})
 process_group.adopt({lifeline!r})

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any, TextIO, TypeVar, cast
 
 from jobledger.models import Run, Status
+from jobledger.runs.django_internals import wrapped_stream
 from jobledger.runs.execution import runner
-from jobledger.runs.execution.django_internals import wrapped_stream
 
 T = TypeVar("T")
 

@@ -16,21 +16,21 @@ from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
 from jobledger.models import Run
 from jobledger.outages import is_outage
-from jobledger.runs import attempts, leftovers
+from jobledger.runs import attempts
 from jobledger.runs.execution import abrupt_ends, hygiene
 from jobledger.runs.execution.handover import Abilities, hand_over
-from jobledger.runs.execution.process_tree import ProcessTree
-from jobledger.runs.execution.resources import Meter
 from jobledger.runs.execution.threads import Threads
 from jobledger.runs.execution.traits import Traits
 from jobledger.runs.lease.exit_signals import is_exit_deferred
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt
 from jobledger.runs.ledger_connection import ledger_connection
-from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import Outcome, outcome_of
 from jobledger.runs.output.capture import Capture
-from jobledger.runs.worker import billiard_internals
+from jobledger.runs.processes import billiard_internals, leftovers
+from jobledger.runs.processes.leftovers import Leftover
+from jobledger.runs.processes.process_tree import ProcessTree
+from jobledger.runs.processes.resources import Meter
 from jobledger.tracing import spans
 
 logger = line_logger(__name__)

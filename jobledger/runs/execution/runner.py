@@ -27,17 +27,9 @@ from jobledger.logs.running import logging_as
 from jobledger.logs.service import WORKER, name_service
 from jobledger.models import Run, Status, Stream
 from jobledger.runs import limits as run_limits
-from jobledger.runs import overlap, run_lines, shared_process
-from jobledger.runs.execution import (
-    abrupt_ends,
-    exit_functions,
-    hygiene,
-    isolation,
-    job_threads,
-    resources,
-)
+from jobledger.runs import overlap, run_lines
+from jobledger.runs.execution import abrupt_ends, exit_functions, hygiene, isolation
 from jobledger.runs.execution.coroutines import awaited
-from jobledger.runs.execution.process_tree import ProcessTree, process_tree
 from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS, RunEnd
 from jobledger.runs.execution.terminal import no_terminal
 from jobledger.runs.execution.threads import Threads
@@ -50,6 +42,8 @@ from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import FAILURE, SUCCESS
 from jobledger.runs.output import salvage
 from jobledger.runs.output.capture import Capture, of_worker
+from jobledger.runs.processes import job_threads, resources, shared_process
+from jobledger.runs.processes.process_tree import ProcessTree, process_tree
 from jobledger.runs.publishing import publisher
 from jobledger.tracing import spans
 

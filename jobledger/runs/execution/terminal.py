@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 from celery.signals import worker_process_init
 
-from jobledger.runs import shared_process
+from jobledger.runs.processes import shared_process
 
 STDIN = 0
 

@@ -6,15 +6,15 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from jobledger.runs.execution import job_threads
-from jobledger.runs.execution.multiprocessing_internals import (
+from jobledger.runs.lease.interrupts import JobInterrupt
+from jobledger.runs.outcome import SignalExit
+from jobledger.runs.processes import job_threads
+from jobledger.runs.processes.leftovers import Leftover
+from jobledger.runs.processes.multiprocessing_internals import (
     END_OF_POOLS,
     children_to_wait_for,
     is_idle,
 )
-from jobledger.runs.lease.interrupts import JobInterrupt
-from jobledger.runs.leftovers import Leftover
-from jobledger.runs.outcome import SignalExit
 
 THREAD_END_SECONDS = 0.5
 THREAD_LOOK_SECONDS = 0.01

@@ -24,16 +24,16 @@ from functools import partial
 from typing import Any, NoReturn
 
 from jobledger.escapes import line_logger
-from jobledger.runs import shared_process
-from jobledger.runs.execution import (
-    asyncio_internals,
-    django_internals,
-    multiprocessing_internals,
-    os_internals,
-)
+from jobledger.runs import django_internals
+from jobledger.runs.execution import asyncio_internals
 from jobledger.runs.output import loggers
 from jobledger.runs.output.loggers import Configurations
-from jobledger.runs.worker import billiard_internals
+from jobledger.runs.processes import (
+    billiard_internals,
+    multiprocessing_internals,
+    os_internals,
+    shared_process,
+)
 
 logger = line_logger(__name__)
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from jobledger.runs.execution.os_internals import handler_of, set_handler
 from jobledger.runs.outcome import SignalExit
-from jobledger.runs.worker import billiard_internals
+from jobledger.runs.processes import billiard_internals
+from jobledger.runs.processes.os_internals import handler_of, set_handler
 
 EXIT_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 _deferred: list[int] = []

@@ -26,10 +26,7 @@ from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.formats import duration
 from jobledger.models import Reason, Run, Status, Stream, Why
-from jobledger.runs import attempts, shared_process
-from jobledger.runs.execution.forks import between_forks
-from jobledger.runs.execution.process_tree import ProcessTree
-from jobledger.runs.execution.resources import Meter
+from jobledger.runs import attempts
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
 from jobledger.runs.lease.memory_limit import MemoryWatch
 from jobledger.runs.lease.termination import Recording, Termination
@@ -38,7 +35,11 @@ from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.output.recorder import OutputRecorder, save
 from jobledger.runs.output.run_log import by_service
-from jobledger.runs.rounds import Rounds
+from jobledger.runs.processes import shared_process
+from jobledger.runs.processes.forks import between_forks
+from jobledger.runs.processes.process_tree import ProcessTree
+from jobledger.runs.processes.resources import Meter
+from jobledger.runs.processes.rounds import Rounds
 from jobledger.tracing import spans
 
 # So that users who follow a run see its output within two seconds.

@@ -18,8 +18,8 @@ from uuid import UUID
 
 from jobledger.models import Status, Why
 from jobledger.runs import reasons
-from jobledger.runs.execution import forks
-from jobledger.runs.execution.os_internals import set_handler
+from jobledger.runs.processes import forks
+from jobledger.runs.processes.os_internals import set_handler
 
 SIGNAL = signal.SIGUSR2
 

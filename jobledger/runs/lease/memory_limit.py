@@ -12,9 +12,9 @@ import threading
 from uuid import UUID
 
 from jobledger.models import Reason, Status, Why
-from jobledger.runs.execution import resources
 from jobledger.runs.lease.interrupts import JobInterrupt
 from jobledger.runs.lease.termination import Termination
+from jobledger.runs.processes import resources
 
 SAMPLE_SECONDS = 0.02
 KILL_FACTOR = 2

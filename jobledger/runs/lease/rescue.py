@@ -20,10 +20,10 @@ from django.db.models import F, QuerySet
 from jobledger.conf import settings
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts
-from jobledger.runs.execution.resources import Usage
 from jobledger.runs.identity import command_line_process
 from jobledger.runs.limits import of_run as limits_of
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome
+from jobledger.runs.processes.resources import Usage
 
 BATCH = 100
 # Two checks that are further apart than a quarter of a lease are a blackout; a busy tick takes less.

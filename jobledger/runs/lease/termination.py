@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from jobledger.runs import shared_process
-from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, JobTimedOut
 from jobledger.runs.limits import Limits
-from jobledger.runs.rounds import Rounds
+from jobledger.runs.processes import shared_process
+from jobledger.runs.processes.process_tree import ProcessTree
+from jobledger.runs.processes.rounds import Rounds
 
 # If recording takes longer, it is left to the process that notices the death of this one.
 RECORD_KILL_SECONDS = 5.0

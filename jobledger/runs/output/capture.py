@@ -20,13 +20,13 @@ from typing import IO, Any, Self, TextIO, cast
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.models import Run, Stream
-from jobledger.runs.execution.resources import Usage
 from jobledger.runs.output import routing, salvage
 from jobledger.runs.output.descriptors import Descriptors
 from jobledger.runs.output.recorder import LOCK, OutputRecorder
 from jobledger.runs.output.run_log import RunLog
 from jobledger.runs.output.run_memory import RunMemory
 from jobledger.runs.output.streams import RoutedStream, RunStream, Tee, Utf8Source
+from jobledger.runs.processes.resources import Usage
 
 logger = line_logger(__name__)
 

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from jobledger.models import Stream
-from jobledger.runs.execution.forks import not_forking
 from jobledger.runs.output.descriptors import read_rest
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.output.run_memory import RunMemory, as_text
+from jobledger.runs.processes.forks import not_forking
 
 POLL_SECONDS = 0.5
 

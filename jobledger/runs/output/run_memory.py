@@ -18,8 +18,8 @@ from contextlib import suppress
 from mmap import ALLOCATIONGRANULARITY, mmap
 
 from jobledger.models import Stream
-from jobledger.runs.execution.resources import Usage
 from jobledger.runs.output.recorder import OutputRecorder, memory_bytes
+from jobledger.runs.processes.resources import Usage
 
 # The numbers at the beginning, each written by a single process at a time. Memory in bytes, time in
 # microseconds; a usage that is not known yet has the CPU time 0.

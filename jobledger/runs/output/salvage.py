@@ -22,14 +22,14 @@ from uuid import UUID
 from celery.signals import worker_init, worker_process_init
 
 from jobledger.models import Stream
-from jobledger.runs.execution.forks import not_forking
-from jobledger.runs.execution.resources import Usage
 from jobledger.runs.output.descriptors import read_rest
 from jobledger.runs.output.pump import Pump, is_waiting
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.output.run_memory import RunMemory
 from jobledger.runs.output.streams import Utf8Source
-from jobledger.runs.worker.pulse import pulse
+from jobledger.runs.processes.forks import not_forking
+from jobledger.runs.processes.resources import Usage
+from jobledger.runs.service.pulse import pulse
 
 _NAME_BYTES = 100
 _MAX_DESCRIPTORS = 3

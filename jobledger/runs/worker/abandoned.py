@@ -21,13 +21,14 @@ from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import Run, Status
-from jobledger.runs import limits, shared_process
+from jobledger.runs import limits
 from jobledger.runs.dispatch import run_id_of
-from jobledger.runs.execution.forks import between_forks, close_connections
 from jobledger.runs.identity import IDENTITY
+from jobledger.runs.processes import shared_process
+from jobledger.runs.processes.forks import between_forks, close_connections
+from jobledger.runs.service.pulse import pulse
 from jobledger.runs.worker import orphans
 from jobledger.runs.worker.main_process import JobRequest, child_of
-from jobledger.runs.worker.pulse import pulse
 
 logger = line_logger(__name__)
 

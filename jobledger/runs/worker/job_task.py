@@ -22,11 +22,11 @@ from jobledger.jobs import registry
 from jobledger.jobs.registry import Job
 from jobledger.outages import is_outage
 from jobledger.runs import dispatch, run_lines
-from jobledger.runs.execution import forks, isolation, runner
+from jobledger.runs.execution import isolation, runner
 from jobledger.runs.identity import worker_process
+from jobledger.runs.processes import billiard_internals, forks
 from jobledger.runs.received import bounds_error, has_run, request_of
 from jobledger.runs.results import result_of
-from jobledger.runs.worker import billiard_internals
 
 logger = line_logger(__name__)
 

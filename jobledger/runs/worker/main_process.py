@@ -35,12 +35,9 @@ from jobledger.escapes import line_logger
 from jobledger.formats import size
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Stream, Trigger, Why
-from jobledger.runs import attempts, dispatch, leftovers, limits, overlap, reasons
+from jobledger.runs import attempts, dispatch, limits, overlap, reasons
 from jobledger.runs.dispatch import run_id_of
-from jobledger.runs.execution import handover, isolation, oom, process_tree, resources
-from jobledger.runs.execution.forks import write_between_forks
-from jobledger.runs.execution.process_tree import Processes
-from jobledger.runs.execution.resources import Usage
+from jobledger.runs.execution import handover, isolation
 from jobledger.runs.identity import IDENTITY, worker_process
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import OutputLog
@@ -48,11 +45,15 @@ from jobledger.runs.outcome import Outcome, outcome_of_exit_code, signal_name
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import last_saved_line
 from jobledger.runs.output.salvage import Salvaged
+from jobledger.runs.processes import billiard_internals, leftovers, oom, process_tree, resources
+from jobledger.runs.processes.forks import write_between_forks
+from jobledger.runs.processes.process_tree import Processes
+from jobledger.runs.processes.resources import Usage
 from jobledger.runs.publishing import delivery, publisher
 from jobledger.runs.received import request_of
 from jobledger.runs.results import JobFailedError, result_of
-from jobledger.runs.worker import billiard_internals, orphans
-from jobledger.runs.worker.requests import MaskedRequest
+from jobledger.runs.worker import orphans
+from jobledger.runs.worker.messages.requests import MaskedRequest
 
 logger = line_logger(__name__)
 

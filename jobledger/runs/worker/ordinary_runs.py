@@ -34,18 +34,19 @@ from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import AWAITS_RESULT, CANCEL_ACCEPTED, NO_REASON, Reason, Run, Status, Why
 from jobledger.outages import is_outage
-from jobledger.runs import attempts, shared_process
+from jobledger.runs import attempts
 from jobledger.runs.elsewhere.awaiting import MAX_SILENCE
-from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.identity import IDENTITY, worker_process
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.ordinary_outcomes import REVOKED, of_run, outcome_of_task
 from jobledger.runs.outcome import SUCCESS, Outcome
+from jobledger.runs.processes import shared_process
+from jobledger.runs.processes.forks import write_between_forks
 from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.received import has_run
+from jobledger.runs.service.pulse import pulse
 from jobledger.runs.worker import orphans
 from jobledger.runs.worker.main_process import child_of
-from jobledger.runs.worker.pulse import pulse
 
 logger = line_logger(__name__)
 

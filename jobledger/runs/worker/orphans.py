@@ -13,10 +13,9 @@ import psutil
 from billiard.process import active_children
 from celery.signals import worker_process_init, worker_ready
 
-from jobledger.runs import shared_process
-from jobledger.runs.execution import multiprocessing_internals, process_tree
-from jobledger.runs.execution.process_tree import Processes
-from jobledger.runs.worker.pulse import pulse
+from jobledger.runs.processes import multiprocessing_internals, process_tree, shared_process
+from jobledger.runs.processes.process_tree import Processes
+from jobledger.runs.service.pulse import pulse
 
 DEATH_SECONDS = 5.0
 POLL_SECONDS = 0.05

@@ -18,7 +18,7 @@ from celery.concurrency.prefork import TaskPool
 from celery.concurrency.thread import TaskPool as CeleryThreadPool
 from celery.signals import worker_init, worker_shutdown
 
-from jobledger.runs import shared_process
+from jobledger.runs.processes import shared_process
 
 USE_PREFORK = "Use --pool prefork, which is the default"
 ONE_AT_A_TIME = f"{USE_PREFORK}; for one job at a time, add --concurrency 1."

@@ -31,11 +31,12 @@ from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import Reason, Why
 from jobledger.runs import ledger_connection
-from jobledger.runs.execution import job_threads, terminal
-from jobledger.runs.execution.multiprocessing_internals import is_idle
+from jobledger.runs.execution import terminal
 from jobledger.runs.lease.interrupts import JobCancelled
 from jobledger.runs.lease.termination import TIMERS
 from jobledger.runs.output import capture
+from jobledger.runs.processes import job_threads
+from jobledger.runs.processes.multiprocessing_internals import is_idle
 from jobledger.runs.worker.main_process import cancel_all
 from jobledger.tracing import spans
 

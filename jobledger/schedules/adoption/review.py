@@ -19,8 +19,8 @@ from jobledger.jobs import registry
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import Dialect, NextSlot, ProcessKind, SchedulePolicy
 from jobledger.runs.publishing import delivery, job_routes
-from jobledger.runs.worker.presence import present
-from jobledger.runs.worker.queues import queue_of
+from jobledger.runs.service.presence import present
+from jobledger.runs.service.queues import queue_of
 from jobledger.schedules import stored_schedules, words
 from jobledger.schedules.adoption import (
     continue_after,

@@ -11,7 +11,7 @@ from datetime import datetime
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import DeclaredSchedule, Predecessor, SchedulePolicy
-from jobledger.runs.execution import django_internals
+from jobledger.runs import django_internals
 from jobledger.schedules.chains.cycles import cycle_in, path_of
 
 

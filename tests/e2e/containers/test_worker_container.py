@@ -169,7 +169,7 @@ def test_a_job_whose_message_comes_twice_is_executed_once(celery_setup: CeleryTe
 
 USE_TOO_MUCH_MEMORY = """
 import subprocess, sys
-from jobledger.runs.execution import oom
+from jobledger.runs.processes import oom
 before, counter = oom.kills(), oom.KillCounter()
 died = subprocess.run([sys.executable, "-c", "b'x' * 300_000_000"]).returncode
 print(died, counter.explains_death(kills_before=before))

@@ -56,7 +56,7 @@ print([problem.text for problem in health.broker_problems()], time.monotonic() -
 KEEP_AND_MOVE = """
 from celery import current_app
 from jobledger.models import DeadLetter
-from jobledger.runs.worker import dead_letters
+from jobledger.runs.worker.messages import dead_letters
 found = DeadLetter.objects.filter(reason="it waits")
 with current_app.connection_for_read() as connection:
     dead_letters.keep(connection.default_channel, dead_letters.unreadable(b"x", "it waits"))

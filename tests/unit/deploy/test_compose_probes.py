@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jobledger.runs.worker import pulse
+from jobledger.runs.service import pulse
 from jobledger.schedules import scheduler
 from tests.manual import ROOT
 

@@ -16,7 +16,7 @@ from jobledger import migrations as ours
 from jobledger.models import Run, Trigger
 from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.received import has_run
-from jobledger.runs.worker import envelope
+from jobledger.runs.worker.messages import envelope
 from tests.manual import ROOT
 from tests.unit.builders import output_of
 

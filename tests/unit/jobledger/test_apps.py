@@ -75,7 +75,7 @@ def test_a_workers_child_has_all_that_the_first_run_needs(tmp_path: Path) -> Non
 def test_a_worker_connects_what_its_processes_need_when_it_starts(tmp_path: Path) -> None:
     code = (
         "import django; django.setup();"
-        "from celery import signals; from jobledger.runs.worker import pulse;"
+        "from celery import signals; from jobledger.runs.service import pulse;"
         "from proj.celery import app;"
         "signals.celeryd_init.send(sender='here', instance=None, conf=app.conf, options={});"
         "print([uid for signal in (pulse.pulse, pulse.message_taken, signals.worker_process_init)"

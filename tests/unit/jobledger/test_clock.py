@@ -16,8 +16,6 @@ from jobledger import clock
 from jobledger.models import Pause, Reason, Run, RunAttempt, ServiceProcess, Status, Trigger, Why
 from jobledger.runs import attempts, dispatch, lasting_connections, overlap
 from jobledger.runs.execution import calls, runner
-from jobledger.runs.execution.process_tree import ProcessTree
-from jobledger.runs.execution.resources import Meter
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
@@ -25,6 +23,8 @@ from jobledger.runs.lease.interrupts import Interrupter
 from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import Outcome, outcome_of
 from jobledger.runs.output.recorder import OutputRecorder
+from jobledger.runs.processes.process_tree import ProcessTree
+from jobledger.runs.processes.resources import Meter
 from jobledger.runs.publishing import intervals, publisher
 from jobledger.runs.worker.main_process import Loss, end_run_of
 from jobledger.schedules import ledger

@@ -34,11 +34,12 @@ from jobledger.models import (
     Trigger,
     Why,
 )
-from jobledger.runs import attempts, dispatch, leftovers
+from jobledger.runs import attempts, dispatch
 from jobledger.runs.execution import runner
 from jobledger.runs.outcome import Outcome
+from jobledger.runs.processes import leftovers
 from jobledger.runs.publishing import publisher
-from jobledger.runs.worker import dead_letters
+from jobledger.runs.worker.messages import dead_letters
 from jobledger.schedules import ledger
 from tests.unit.broker import Broker
 from tests.unit.jobledger.admin.schedules.edit_forms import create_hourly, edit, page_url

@@ -18,7 +18,7 @@ from jobledger import clock, health, views
 from jobledger.health import readiness, reading
 from jobledger.metrics import views as metrics_views
 from jobledger.models import DeadLetter, ProcessKind, Run, ServiceProcess, Trigger
-from jobledger.runs.worker.code_version import code_version
+from jobledger.runs.service.code_version import code_version
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
 from tests.unit.builders import override

@@ -29,7 +29,7 @@ from jobledger.models import (
     ServiceProcess,
 )
 from jobledger.runs.identity import IDENTITY
-from jobledger.runs.worker.presence import ABSENT_AFTER
+from jobledger.runs.service.presence import ABSENT_AFTER
 from tests.ports import free_port
 from tests.receivers import Received, mail_server, silent_server, web_server
 from tests.unit.builders import NOON, override

@@ -18,7 +18,7 @@ from jobledger.health.problem import PartName, Problem, ProblemKind
 from jobledger.models import NextSlot, ProcessKind, Reason, Run, ServiceProcess, Status, Trigger
 from jobledger.runs import overlap
 from jobledger.runs.publishing import delivery
-from jobledger.runs.worker.code_version import code_version
+from jobledger.runs.service.code_version import code_version
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
 from tests.tls import CA, tls_in_front_of

@@ -8,7 +8,7 @@ import pytest
 from jobledger.health import occupied
 from jobledger.health.problem import Problem, ProblemKind
 from jobledger.models import ProcessKind, Run, ServiceProcess, Status, Trigger
-from jobledger.runs.worker.queues import QueueUse
+from jobledger.runs.service.queues import QueueUse
 from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,7 @@ from jobledger.metrics.families import METRICS, Kind
 from jobledger.models import NextSlot, Pause, ProcessKind, Reason, Run, ServiceProcess, Status, Trigger
 from jobledger.runs import dispatch, overlap
 from jobledger.runs.dispatch import RunRequest
-from jobledger.runs.worker.code_version import code_version
+from jobledger.runs.service.code_version import code_version
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
 from tests.unit.builders import NOON

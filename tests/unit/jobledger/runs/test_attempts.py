@@ -12,8 +12,8 @@ from django.utils import timezone
 from jobledger.jobs.declaration import JobDeclaration
 from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.runs import attempts
-from jobledger.runs.execution.resources import Usage
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
+from jobledger.runs.processes.resources import Usage
 from tests.probes.management.commands.restarting import Command as Restarting
 
 pytestmark = pytest.mark.django_db

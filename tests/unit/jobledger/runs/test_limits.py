@@ -15,9 +15,9 @@ from jobledger.jobs import registry
 from jobledger.models import Run, SchedulePolicy, Status, Trigger
 from jobledger.runs import attempts, dispatch, limits, reasons
 from jobledger.runs.execution import isolation, runner
-from jobledger.runs.execution.resources import Usage
 from jobledger.runs.lease import rescue
 from jobledger.runs.outcome import SUCCESS
+from jobledger.runs.processes.resources import Usage
 from jobledger.schedules import ledger
 from tests.probes.management.commands import plain_probe
 from tests.probes.management.commands.probe import Command

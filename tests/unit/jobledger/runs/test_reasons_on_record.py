@@ -21,8 +21,6 @@ from jobledger.runs.elsewhere import awaiting, looking
 from jobledger.runs.elsewhere.awaiting import MAX_SILENCE
 from jobledger.runs.elsewhere.backend import Result, Undecodable
 from jobledger.runs.execution import abrupt_ends, runner
-from jobledger.runs.execution.process_tree import ProcessTree
-from jobledger.runs.execution.resources import Meter
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
@@ -33,6 +31,8 @@ from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import SUCCESS, SignalExit, outcome_of
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.overlap import Guard
+from jobledger.runs.processes.process_tree import ProcessTree
+from jobledger.runs.processes.resources import Meter
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker import main_process
 from jobledger.schedules import ledger

@@ -13,7 +13,7 @@ from django.db import connection
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.models import NextSlot, Pause, ProcessKind, Run, SchedulePolicy, ServiceProcess
-from jobledger.runs.worker.code_version import code_version
+from jobledger.runs.service.code_version import code_version
 from jobledger.schedules import ledger
 from jobledger.schedules import reconciliation as following
 from jobledger.schedules.reconciliation import Reconciliation

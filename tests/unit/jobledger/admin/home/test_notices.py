@@ -12,7 +12,7 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger import health
 from jobledger.models import NextSlot, Pause, ProcessKind, Run, ServiceProcess, Status, Trigger
-from jobledger.runs.worker.code_version import code_version
+from jobledger.runs.service.code_version import code_version
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
 

@@ -16,7 +16,7 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from jobledger import health
 from jobledger.admin.home.page import problems
 from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status, Trigger
-from jobledger.runs.worker.code_version import code_version
+from jobledger.runs.service.code_version import code_version
 from jobledger.schedules import ledger, pausing
 from jobledger.schedules.pausing import Terms
 from tests.probes.management.commands.probe import Command as Probe

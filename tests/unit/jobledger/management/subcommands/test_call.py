@@ -15,7 +15,7 @@ from jobledger.runs import dispatch
 from jobledger.runs.execution import runner
 from jobledger.runs.identity import operating_system_user
 from jobledger.runs.publishing import publisher
-from jobledger.runs.worker.code_version import code_version
+from jobledger.runs.service.code_version import code_version
 from jobledger.schedules.audit import command_line_user
 from tests.unit.broker import Broker
 from tests.unit.builders import NOON

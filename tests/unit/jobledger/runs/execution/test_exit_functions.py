@@ -16,7 +16,7 @@ from jobledger.jobs import registry
 from jobledger.models import Run, RunOutput, Trigger
 from jobledger.runs.execution import exit_functions, runner
 from jobledger.runs.execution.exit_functions import called
-from jobledger.runs.worker import billiard_internals
+from jobledger.runs.processes import billiard_internals
 
 
 @pytest.fixture

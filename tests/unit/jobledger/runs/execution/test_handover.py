@@ -16,7 +16,6 @@ from jobledger.models import Run, Status, Stream
 from jobledger.runs import attempts, limits
 from jobledger.runs.execution import handover, isolation, runner
 from jobledger.runs.execution.isolation import Ending
-from jobledger.runs.execution.resources import Usage
 from jobledger.runs.execution.run_end import RunEnd
 from jobledger.runs.identity import command_line_process
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
@@ -25,6 +24,7 @@ from jobledger.runs.output.capture import Capture
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.output.run_memory import RunMemory
 from jobledger.runs.output.salvage import Mailboxes, Salvaged
+from jobledger.runs.processes.resources import Usage
 from tests.probes.management.commands.probe import Command
 
 USED = Usage(peak_memory_bytes=5_000_000, cpu_seconds=1.5)

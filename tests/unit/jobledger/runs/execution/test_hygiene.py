@@ -18,7 +18,7 @@ from jobledger.runs.execution.hygiene import (
     release_connections,
     restored_process,
 )
-from jobledger.runs.worker import billiard_internals
+from jobledger.runs.processes import billiard_internals
 
 
 def assert_next_run_is_saved_alone() -> None:

@@ -14,11 +14,12 @@ import pytest
 
 from jobledger.formats import MEGABYTE
 from jobledger.models import Reason, Status
-from jobledger.runs.execution import isolation, oom
+from jobledger.runs.execution import isolation
 from jobledger.runs.execution.isolation import Ending, forked, outcome_of_death
 from jobledger.runs.lease.exit_signals import EXIT_SIGNALS
 from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import SignalExit
+from jobledger.runs.processes import oom
 from tests.waiting import wait_until
 
 LIMIT = timedelta(minutes=5)

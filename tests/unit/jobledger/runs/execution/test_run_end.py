@@ -11,10 +11,10 @@ import pytest
 
 from jobledger.models import Run, RunOutput, Trigger
 from jobledger.runs.execution import abrupt_ends, runner
-from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.run_end import RunEnd
 from jobledger.runs.execution.threads import Threads
-from jobledger.runs.leftovers import Leftover
+from jobledger.runs.processes.leftovers import Leftover
+from jobledger.runs.processes.process_tree import ProcessTree
 from tests.probes.management.commands.probe import Command
 
 

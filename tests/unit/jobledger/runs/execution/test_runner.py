@@ -17,12 +17,12 @@ from pytest_django import Settings
 
 from jobledger.formats import MEGABYTE
 from jobledger.models import Run, RunOutput, Status, Trigger
-from jobledger.runs import attempts, shared_process
+from jobledger.runs import attempts
 from jobledger.runs.execution import runner
-from jobledger.runs.execution.resources import memory_of_this_process, trim
 from jobledger.runs.output.capture import of_call
 from jobledger.runs.output.recorder import OutputRecorder
-from jobledger.runs.worker import billiard_internals
+from jobledger.runs.processes import billiard_internals, shared_process
+from jobledger.runs.processes.resources import memory_of_this_process, trim
 from tests.probes.management.commands.probe import Command
 from tests.unit.builders import NOON, invalid_choice, override
 

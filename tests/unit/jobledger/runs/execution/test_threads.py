@@ -15,8 +15,8 @@ import pytest
 from jobledger.models import Why
 from jobledger.runs.execution.threads import Threads
 from jobledger.runs.lease.interrupts import JobCancelled
-from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import SignalExit
+from jobledger.runs.processes.leftovers import Leftover
 from tests.waiting import wait_until
 
 

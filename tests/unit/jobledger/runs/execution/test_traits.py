@@ -27,7 +27,7 @@ from django.test import override_settings
 
 from jobledger.runs.execution import asyncio_internals, traits
 from jobledger.runs.execution.traits import Trait, Traits
-from jobledger.runs.worker import billiard_internals
+from jobledger.runs.processes import billiard_internals
 
 CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "timer": (

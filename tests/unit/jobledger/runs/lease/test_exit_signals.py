@@ -19,7 +19,7 @@ from jobledger.runs import attempts
 from jobledger.runs.execution import runner
 from jobledger.runs.lease.exit_signals import EXIT_SIGNALS, defer_exit_signals, exit_on_signals
 from jobledger.runs.outcome import Outcome
-from jobledger.runs.worker import billiard_internals
+from jobledger.runs.processes import billiard_internals
 from tests.probes.management.commands.probe import Command
 from tests.unit.builders import override
 

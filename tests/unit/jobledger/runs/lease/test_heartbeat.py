@@ -10,14 +10,14 @@ from django.db import IntegrityError, connection
 from pytest_django import Settings
 
 from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger, Why
-from jobledger.runs import shared_process
-from jobledger.runs.execution.process_tree import ProcessTree
-from jobledger.runs.execution.resources import Meter, Usage
 from jobledger.runs.lease import heartbeat
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut, LeaseLost
 from jobledger.runs.limits import Limits
 from jobledger.runs.output.recorder import OutputRecorder
+from jobledger.runs.processes import shared_process
+from jobledger.runs.processes.process_tree import ProcessTree
+from jobledger.runs.processes.resources import Meter, Usage
 from tests.unit.builders import override
 from tests.waiting import wait_until
 

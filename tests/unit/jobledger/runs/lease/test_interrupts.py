@@ -11,9 +11,9 @@ from collections.abc import Callable
 import pytest
 
 from jobledger.models import Reason, Why
-from jobledger.runs.execution import forks
 from jobledger.runs.lease import interrupts
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, interruptible
+from jobledger.runs.processes import forks
 from tests.waiting import wait_until
 
 

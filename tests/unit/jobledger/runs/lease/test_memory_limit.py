@@ -8,13 +8,13 @@ import pytest
 
 from jobledger.formats import MEGABYTE
 from jobledger.models import Status
-from jobledger.runs.execution import resources
-from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.lease import memory_limit
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt
 from jobledger.runs.lease.memory_limit import MemoryLimitExceeded, MemoryWatch
 from jobledger.runs.lease.termination import Recording, Termination
 from jobledger.runs.limits import Limits
+from jobledger.runs.processes import resources
+from jobledger.runs.processes.process_tree import ProcessTree
 from tests.waiting import wait_until
 
 RUN = uuid4()

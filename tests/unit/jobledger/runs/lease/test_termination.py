@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 
 from jobledger.models import Reason, Why
-from jobledger.runs import shared_process
-from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.lease import termination
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut
 from jobledger.runs.lease.termination import Recording, Termination
 from jobledger.runs.limits import Limits
+from jobledger.runs.processes import shared_process
+from jobledger.runs.processes.process_tree import ProcessTree
 from tests.waiting import wait_until
 
 RUN = uuid4()

@@ -11,10 +11,10 @@ import pytest
 
 from jobledger.logs.running import LoggedRun, logging_as
 from jobledger.models import Stream
-from jobledger.runs.execution import job_threads
 from jobledger.runs.output import capture
 from jobledger.runs.output.capture import Capture, of_call
 from jobledger.runs.output.recorder import OutputRecorder
+from jobledger.runs.processes import job_threads
 
 logger = logging.getLogger("probes.routing")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from jobledger.models import Stream
-from jobledger.runs.execution.resources import Usage
 from jobledger.runs.output.run_memory import RunMemory, as_text
+from jobledger.runs.processes.resources import Usage
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import psutil
 import pytest
 
 from jobledger.models import Stream
-from jobledger.runs.execution.resources import Usage
 from jobledger.runs.output.recorder import OutputRecorder, Piece
 from jobledger.runs.output.run_memory import RunMemory
 from jobledger.runs.output.salvage import Mailboxes
+from jobledger.runs.processes.resources import Usage
 from tests.unit.jobledger.runs.output.outputs import finished, text_of
 
 LIMIT_BYTES = 1000

@@ -17,7 +17,7 @@ from jobledger.runs import dispatch
 from jobledger.runs.dispatch import RunRequest
 from jobledger.runs.publishing import job_routes
 from jobledger.runs.publishing.job_routes import completed, message_priority, route_for_task
-from jobledger.runs.worker import queues
+from jobledger.runs.service import queues
 from jobledger.schedules import ledger
 from tests.probes import tasks
 from tests.unit.broker import Broker

@@ -24,9 +24,10 @@ from jobledger.models import Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import dispatch
 from jobledger.runs.execution import runner
 from jobledger.runs.ledger_connection import kept_open, ledger_connection
+from jobledger.runs.processes import billiard_internals
 from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.results import JobFailedError
-from jobledger.runs.worker import billiard_internals, job_task
+from jobledger.runs.worker import job_task
 from tests.unit.builders import override
 from tests.unit.conftest import DATABASE_CLOCK, DATABASE_CLOCK_IN_STATEMENT
 

@@ -20,14 +20,15 @@ from django.db import OperationalError
 
 from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger
 from jobledger.runs import reasons
-from jobledger.runs.execution import forks, handover, oom
-from jobledger.runs.execution.resources import Usage
+from jobledger.runs.execution import handover
 from jobledger.runs.identity import IDENTITY, command_line_process
 from jobledger.runs.lease import rescue
 from jobledger.runs.outcome import outcome_of
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.output.salvage import Salvaged
+from jobledger.runs.processes import forks, oom
+from jobledger.runs.processes.resources import Usage
 from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.results import JobFailedError
 from jobledger.runs.worker import main_process

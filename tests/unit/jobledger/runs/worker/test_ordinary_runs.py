@@ -16,12 +16,13 @@ from django.utils import timezone
 
 from jobledger import clock
 from jobledger.models import ProcessKind, Reason, Run, ServiceProcess, Status, Why
-from jobledger.runs import overlap, shared_process
+from jobledger.runs import overlap
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.ordinary_outcomes import outcome_of_task
+from jobledger.runs.processes import shared_process
 from jobledger.runs.publishing import publisher
+from jobledger.runs.service.pulse import pulse
 from jobledger.runs.worker import main_process, ordinary_runs, orphans
-from jobledger.runs.worker.pulse import pulse
 from tests.unit.broker import Broker
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,7 @@ from celery.apps.worker import Worker
 from celery.concurrency.base import BasePool
 from celery.signals import worker_shutdown
 
-from jobledger.runs import shared_process
+from jobledger.runs.processes import shared_process
 from jobledger.runs.worker import thread_pool
 from jobledger.runs.worker.pools import choose_pool
 

@@ -12,12 +12,12 @@ from celery.worker import state
 
 from jobledger.jobs import registry
 from jobledger.models import Reason, Why
-from jobledger.runs import shared_process
-from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.lease import termination
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt
 from jobledger.runs.lease.termination import Recording, Termination
 from jobledger.runs.limits import Limits
+from jobledger.runs.processes import shared_process
+from jobledger.runs.processes.process_tree import ProcessTree
 from jobledger.runs.worker import thread_pool
 from jobledger.runs.worker.thread_pool import TaskPool
 from tests.waiting import wait_until

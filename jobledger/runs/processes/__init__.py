@@ -1,0 +1,1 @@
+"""The processes and threads that execute jobs, and those that jobs start."""
