@@ -8,6 +8,7 @@ import django.utils.timezone
 import jobledger.jobs.declaration
 import jobledger.models.alert
 import jobledger.models.calendar
+import jobledger.models.indexes
 import jobledger.models.schedule
 import uuid
 from django.conf import settings
@@ -1143,9 +1144,17 @@ class Migration(migrations.Migration):
                 "permissions": (("cancel_run", "Can cancel runs"), ("start_run", "Can start jobs")),
                 "indexes": [
                     models.Index(fields=["-queued_at", "-id"], name="run_newest_first"),
-                    models.Index(fields=["status", "-queued_at"], name="run_by_status"),
+                    jobledger.models.indexes.IndexOfFewer(
+                        condition=models.Q(("status", "succeeded"), _negated=True),
+                        fields=["status", "-queued_at"],
+                        name="run_by_status",
+                    ),
                     models.Index(fields=["job", "-queued_at"], name="run_by_job"),
-                    models.Index(fields=["trigger", "-queued_at"], name="run_by_trigger"),
+                    jobledger.models.indexes.IndexOfFewer(
+                        condition=models.Q(("trigger", "schedule"), _negated=True),
+                        fields=["trigger", "-queued_at"],
+                        name="run_by_trigger",
+                    ),
                     models.Index(fields=["schedule", "-queued_at"], name="run_by_schedule"),
                     models.Index(
                         condition=models.Q(("user__isnull", False)), fields=["user"], name="run_by_user"

@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.models.indexes import IndexOfFewer
 from jobledger.reason import Reason
 
 
@@ -304,9 +305,18 @@ class Run(ResourceUse):
         ]
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["-queued_at", "-id"], name="run_newest_first"),
-            models.Index(fields=["status", "-queued_at"], name="run_by_status"),
+            # Most runs have succeeded, and were started by a schedule: those are found among the newest.
+            IndexOfFewer(
+                fields=["status", "-queued_at"],
+                name="run_by_status",
+                condition=~models.Q(status=Status.SUCCEEDED),
+            ),
             models.Index(fields=["job", "-queued_at"], name="run_by_job"),
-            models.Index(fields=["trigger", "-queued_at"], name="run_by_trigger"),
+            IndexOfFewer(
+                fields=["trigger", "-queued_at"],
+                name="run_by_trigger",
+                condition=~models.Q(trigger=Trigger.SCHEDULE),
+            ),
             models.Index(fields=["schedule", "-queued_at"], name="run_by_schedule"),
             # Most runs have neither.
             models.Index(fields=["user"], name="run_by_user", condition=models.Q(user__isnull=False)),

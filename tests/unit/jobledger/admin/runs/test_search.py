@@ -5,6 +5,8 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pytest_django.fixtures import DjangoAssertNumQueries
 
 from jobledger.admin.runs import search
@@ -81,6 +83,9 @@ FILTERS: dict[str, Callable[[], RunQuery]] = {
     "three": lambda: RunQuery(
         statuses=(Status.FAILED, Status.LOST), jobs=("other", "probe"), triggers=(Trigger.ADMIN,)
     ),
+    "common status": lambda: RunQuery(statuses=(Status.SUCCEEDED,)),
+    "common trigger": lambda: RunQuery(triggers=(Trigger.SCHEDULE,)),
+    "common and other": lambda: RunQuery(statuses=(Status.SUCCEEDED, Status.LOST), triggers=(Trigger.ADMIN,)),
     "many jobs": lambda: RunQuery(jobs=(*(f"job{number}" for number in range(20)), "other")),
     "no job": lambda: RunQuery(jobs=()),
 }
@@ -98,7 +103,7 @@ def test_the_runs_that_match_all_filters_are_found(
             number,
             status=(Status.FAILED, Status.LOST, Status.SUCCEEDED)[number % 3],
             job="other" if number % 5 < 2 else "probe",
-            trigger=Trigger.ADMIN if number % 2 else Trigger.CLI,
+            trigger=(Trigger.ADMIN, Trigger.CLI, Trigger.SCHEDULE)[number % 7 % 3],
         )
     query = make()
     expected = [run for run in Run.objects.newest_first() if matches(run, query)]
@@ -143,6 +148,22 @@ def test_the_filter_that_reaches_furthest_back_leads(monkeypatch: pytest.MonkeyP
         create_run(number, trigger=Trigger.ADMIN)
     page = find_page(RunQuery(triggers=(Trigger.ADMIN,), statuses=(Status.LOST,)))
     assert (page.runs, page.searched_until) == ([rare], None)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite's indexes have all runs")
+@pytest.mark.usefixtures("small_pages")
+def test_a_filter_for_what_most_runs_have_in_common_looks_at_a_few_of_the_newest_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search, "FEW_SEARCHED", 4)
+    monkeypatch.setattr(search, "MAX_SEARCHED", 8)
+    for number in range(20):
+        create_run(number, status=Status.LOST if 8 <= number < 16 else Status.SUCCEEDED)
+    first, second, third, *_ = pages(RunQuery(statuses=(Status.SUCCEEDED,)))
+    with CaptureQueriesContext(connection) as queries:
+        assert find_page(RunQuery(statuses=(Status.SUCCEEDED,))) == first
+    assert ([len(page.runs) for page in (first, second, third)], len(queries)) == ([3, 1, 3], 2)
+    assert (first.searched_until, second.searched_until) == (None, NOON + timedelta(minutes=8))
 
 
 def test_one_filter_needs_one_query_and_several_a_few(
