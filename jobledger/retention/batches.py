@@ -66,7 +66,11 @@ class Deletion:
 
     def _discard_output(self, pks: Sequence[Any]) -> None:
         """Beforehand, since the output of a single run may take longer than a batch."""
-        while chunks := _chunks(pks):
+        has_more = True
+        while has_more:
+            # To look once more whether there are any would read as much of the index again.
+            chunks = _chunks(pks)
+            has_more = len(chunks) > PAGE
             self.output_bytes += sum(length for _, length in chunks)
             weighed = [Weighed(pk=pk, weight=1 + length // BYTES_PER_WEIGHT) for pk, length in chunks]
             self._of(RunOutput).delete(weighed)
@@ -156,12 +160,12 @@ def pages(rows: QuerySet[Any], time_field: str, *fields: str) -> Iterator[list[t
 
 
 def _chunks(pks: Sequence[Any]) -> list[tuple[int, int]]:
-    """Some chunks of these runs' output, with their lengths, as long as there are any.
+    """A page of chunks of these runs' output, with their lengths, and one more if there are more.
 
     Not in order: PostgreSQL might look for them in the index of all chunks.
     """
     chunks = RunOutput.objects.filter(run__in=pks).order_by()
-    return list(chunks.values_list("pk", Length("text"))[:PAGE])
+    return list(chunks.values_list("pk", Length("text"))[: PAGE + 1])
 
 
 def _referenced(model: type[Model], pks: Sequence[Any]) -> set[Any]:

@@ -97,6 +97,20 @@ def test_the_output_of_a_run_is_deleted_in_batches_of_its_own() -> None:
     assert deletion.output_bytes == 1_200_000
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(("chunks", "times"), [(2, 1), (3, 2), (5, 2), (6, 3)])
+def test_output_is_looked_for_no_more_often_than_there_are_pages(
+    monkeypatch: pytest.MonkeyPatch, chunks: int, times: int
+) -> None:
+    monkeypatch.setattr(batches, "PAGE", 2)
+    run = ended(90)
+    write_output(run, *["x"] * chunks)
+    with CaptureQueriesContext(connection) as queries:
+        Deletion().discard(Run, [run.pk])
+    assert sum('LENGTH("jobledger_runoutput"."text")' in each["sql"] for each in queries) == times
+    assert not RunOutput.objects.exists()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_each_batch_is_a_transaction_of_its_own() -> None:
     for _ in range(3):
