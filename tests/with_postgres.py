@@ -38,20 +38,26 @@ def main(command: list[str]) -> int:
 
 @contextmanager
 def postgres(
-    *settings: str, survives_crash: bool = False, socket_folder: Path | None = None
+    *settings: str,
+    survives_crash: bool = False,
+    socket_folder: Path | None = None,
+    is_on_disk: bool = False,
 ) -> Iterator[str]:
     """Start an empty server with these settings; yields its URL, and removes the server afterwards.
 
     Unless it has to survive a crash, it may lose the last commits then, which makes it faster. So does a
     folder for its socket, where Docker's containers share the machine's kernel: a published port leads
-    through a process of Docker, which takes as long as a short statement.
+    through a process of Docker, which takes as long as a short statement. Its data are in memory, unless they
+    are too many for that.
     """
     synchronous = "on" if survives_crash else "off"
     container = _docker(
         *("run", "--detach", "--rm", "--publish", "127.0.0.1::5432", "--env", "POSTGRES_PASSWORD=test"),
         # The data is only needed during the tests, so it need not survive a power failure.
         *(("--volume", f"{socket_folder}:/var/run/postgresql") if socket_folder else ()),
-        *("--tmpfs", "/var/lib/postgresql/data", IMAGE, "postgres", "-c", "fsync=off"),
+        # Processes that read a large table in parallel share memory, too.
+        *(("--shm-size", "1g") if is_on_disk else ("--tmpfs", "/var/lib/postgresql/data")),
+        *(IMAGE, "postgres", "-c", "fsync=off"),
         *(
             argument
             for setting in (

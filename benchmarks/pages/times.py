@@ -27,12 +27,12 @@ def measured(*, repeat: int) -> list[dict[str, Any]]:
 
     client = Client(headers={"host": "localhost"})
     client.force_login(get_user_model().objects.create_superuser("benchmark"))
-    names = _names()
+    known = names()
     _count_runs()
-    return [_page(client, title, path.format(**names), repeat) for title, path in PAGES]
+    return [_page(client, title, path.format(**known), repeat) for title, path in PAGES]
 
 
-def _names() -> dict[str, Any]:
+def names() -> dict[str, Any]:
     """A job, the run with the most output, and a schedule, for the pages that need one."""
     from django.db.models import Count
     from django_celery_beat.models import PeriodicTask

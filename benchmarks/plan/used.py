@@ -73,7 +73,7 @@ class Meter:
 
     def __init__(self, connection: Connection) -> None:
         """Raises RuntimeError if the server's container cannot be found."""
-        self._connection, self._server = connection, psutil.Process(_server_pid())
+        self._connection, self._server = connection, psutil.Process(server_pid())
 
     def now(self, *pids: int) -> Used:
         """Since they were started: these processes of the service with their children, and the server."""
@@ -144,7 +144,7 @@ def _finish(process: "Popen[bytes]", what: str) -> float:
     return float(json.loads(printed)["seconds"])
 
 
-def _server_pid() -> int:
+def server_pid() -> int:
     """Of the server in the container that publishes the port."""
     port = urlsplit(os.environ["DATABASE_URL"]).port
     container = _docker("ps", "--quiet", "--filter", f"publish={port}")
