@@ -28,6 +28,9 @@ ABOUT_VALUES = {
 }
 """The SQLSTATE classes that concern the values of a statement."""
 
+CONNECTION_ENDED = ("08", "57P")
+"""How the SQLSTATE of an error begins that ends a connection: an exception of it, a server that stops."""
+
 # https://www.sqlite.org/rescode.html
 SQLITE_ABOUT_VALUES = {
     sqlite3.SQLITE_TOOBIG,
@@ -50,6 +53,18 @@ def is_outage(error: BaseException) -> bool:
         about_values = any(text in str(error) for text in _SQLITE_VALUES)
         return code & 0xFF not in SQLITE_ABOUT_VALUES and not about_values
     return _is_outage_by_class(error)
+
+
+def is_unanswered(error: BaseException) -> bool:
+    """Whether the connection has ended before the statement's result: it may have been committed or not.
+
+    Only if there was a connection.
+    """
+    cause = error.__cause__
+    if not is_outage(error) or getattr(cause, "sqlite_errorcode", None) is not None:
+        return False
+    sqlstate = getattr(cause, "sqlstate", None)
+    return sqlstate is None or sqlstate.startswith(CONNECTION_ENDED)
 
 
 def _is_outage_by_class(error: Error) -> bool:

@@ -119,10 +119,10 @@ def _execute(queued: "Run", costs: "Costs") -> None:
 
 def _claim(queued: "Run", costs: "Costs") -> "Run":
     from jobledger.jobs import registry
-    from jobledger.runs.execution import runner
+    from jobledger.runs.execution import claims
 
     with costs.step("claim"):
-        run = runner.claim(queued.pk, worker="w1@host", job=registry.all_jobs()[queued.job])
+        run = claims.claim(queued.pk, worker="w1@host", job=registry.all_jobs()[queued.job])
     assert run is not None
     return run
 

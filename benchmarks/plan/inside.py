@@ -74,7 +74,7 @@ def _claims(count: str, at_once: str) -> Iterator[None]:
     """Claim as many runs, one by one, or some by each statement."""
     from jobledger.jobs import registry
     from jobledger.models import Run, Status
-    from jobledger.runs.execution import runner
+    from jobledger.runs.execution import claims
     from jobledger.runs.ledger_connection import keep_open
 
     size, job = int(at_once), registry.find(JOB)
@@ -83,7 +83,7 @@ def _claims(count: str, at_once: str) -> Iterator[None]:
 
     def claim(pks: list[Any]) -> None:
         if size == 1:
-            claimed = [runner.claim(pks[0], worker="one@here", job=job)]
+            claimed = [claims.claim(pks[0], worker="one@here", job=job)]
         else:
             claimed = list(Run.objects.raw(CLAIM_IN_BULK, [pks]))
         if {run and run.status for run in claimed} != {Status.RUNNING}:

@@ -1,7 +1,7 @@
 """Executes a run: claims it, calls its command, and records how it ended.
 
-A worker claims a queued run with a conditional update, so a second worker cannot claim it as well. A command
-started from the command line creates its own run, which is then recorded in the same way.
+A worker claims a queued run first (``claims``). A command started from the command line creates its own run,
+which is then recorded in the same way.
 
 The command being executed gets its run from ``take_over``. This is how ``JobCommand`` can tell a call by the
 runner, which is already recorded, from a call on the command line or by another job, which is not.
@@ -12,14 +12,13 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn, cast
+from typing import NoReturn
 from uuid import UUID
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connection
 
-from jobledger import clock
 from jobledger.escapes import line_logger
 from jobledger.jobs import options, registry
 from jobledger.jobs.functions import FunctionCommand
@@ -27,14 +26,13 @@ from jobledger.logs.running import logging_as
 from jobledger.logs.service import WORKER, name_service
 from jobledger.models import Run, Status, Stream
 from jobledger.runs import limits as run_limits
-from jobledger.runs import overlap, run_lines
-from jobledger.runs.execution import abrupt_ends, exit_functions, hygiene, isolation
+from jobledger.runs import run_lines
+from jobledger.runs.execution import abrupt_ends, claims, exit_functions, hygiene, isolation
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS, RunEnd
 from jobledger.runs.execution.terminal import no_terminal
 from jobledger.runs.execution.threads import Threads
 from jobledger.runs.execution.traits import Traits
-from jobledger.runs.identity import IDENTITY
 from jobledger.runs.lease.exit_signals import defer_exit_signals, exit_on_signals, sigint_not_ignored
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import interruptible
@@ -44,7 +42,6 @@ from jobledger.runs.output import salvage
 from jobledger.runs.output.capture import Capture, of_worker
 from jobledger.runs.processes import job_threads, resources, shared_process
 from jobledger.runs.processes.process_tree import ProcessTree, process_tree
-from jobledger.runs.publishing import publisher
 from jobledger.tracing import spans
 
 logger = line_logger(__name__)
@@ -131,11 +128,16 @@ def execute(
     row was deleted in the meantime. Exceptions of the command are recorded on the run and not raised here.
     ``on_start`` is called if it was claimed, has returned before this does, and may take its time.
     """
-    run = claim(run_id, worker=worker, job=job)
-    if run is None:
-        return None
-    if run.status != Status.RUNNING:
-        return Ended(run=run, last_line="")
+    with claims.in_hand(run_id):
+        run = claims.claim(run_id, worker=worker, job=job)
+        if run is None:
+            return None
+        if run.status != Status.RUNNING:
+            return Ended(run=run, last_line="")
+        return _execute(run, validation_error, on_start)
+
+
+def _execute(run: Run, validation_error: str, on_start: Callable[[], object]) -> Ended | None:
     is_isolated = _needs_process(run) and not validation_error and _may_beat()
     last_line = (
         _execute_isolated(run, on_start) if is_isolated else _execute_claimed(run, validation_error, on_start)
@@ -212,28 +214,6 @@ def execute_in_fresh_process(run_id: str, *, parent: int, report_to: int) -> NoR
         return _execute_claimed(run)
 
     isolation.do(work, parent=parent, report_to=report_to)
-
-
-@ledger_connection()
-def claim(run_id: UUID, *, worker: str, job: registry.Job | None = None) -> Run | None:
-    """Move a queued run to running, for this worker only.
-
-    Returns None if it is not queued, or if it is too early or too late to start. A run that must not overlap
-    with a running one is skipped or has to wait, and is returned in its new state. If it is known which job
-    it is a run of, a single statement is usually enough.
-    """
-    by = {"worker": worker, "worker_identity": IDENTITY}
-    if job is not None and (run := overlap.start_at_once(run_id, job, **by)) is not None:
-        return run
-    # The policy and the time come with the run, instead of in two more statements.
-    startable = Run.objects.startable(clock.in_statement()).select_related("schedule__policy")
-    run = startable.annotate(found_at=clock.in_statement()).filter(pk=run_id).first()
-    if run is None:
-        publisher.postpone(run_id, clock.now())
-        return None
-    now, guard = cast("Any", run).found_at, overlap.guard_of(run)
-    changes = {"started_at": now, "heartbeat_at": now, "publish_after": None}
-    return run if overlap.start(run, guard, now, **changes, **by) else None
 
 
 @ledger_connection()

@@ -15,7 +15,7 @@ from django.utils import timezone
 from jobledger import clock
 from jobledger.models import Pause, Reason, Run, RunAttempt, ServiceProcess, Status, Trigger, Why
 from jobledger.runs import attempts, dispatch, lasting_connections, overlap
-from jobledger.runs.execution import calls, runner
+from jobledger.runs.execution import calls, claims
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
@@ -73,7 +73,7 @@ def test_a_statement_may_contain_it() -> None:
 
 
 def test_a_claims_lease_uses_it(skewed: None) -> None:
-    run = runner.claim(made(Status.QUEUED).pk, worker="w")
+    run = claims.claim(made(Status.QUEUED).pk, worker="w")
     assert run is not None
     assert (run.started_at, run.heartbeat_at) == (NOON, NOON)
 
@@ -90,7 +90,7 @@ def test_a_claims_lease_uses_it(skewed: None) -> None:
 def test_it_decides_whether_a_run_is_too_early_or_too_late(
     skewed: None, values: dict[str, datetime], starts: bool
 ) -> None:
-    assert (runner.claim(made(Status.QUEUED, **values).pk, worker="w") is not None) is starts
+    assert (claims.claim(made(Status.QUEUED, **values).pk, worker="w") is not None) is starts
 
 
 def test_a_run_from_the_command_line_starts_at_its_time(skewed: None) -> None:

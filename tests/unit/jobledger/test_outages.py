@@ -24,7 +24,7 @@ from django.db import (
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from django.db.utils import DatabaseErrorWrapper
 
-from jobledger.outages import is_outage
+from jobledger.outages import is_outage, is_unanswered
 from tests.unit.sqlite_files import in_a_file, locked
 
 FAMILIES_OF_OUTAGES = {
@@ -138,6 +138,23 @@ def test_what_postgresql_raises_itself(name: str) -> None:
     with pytest.raises(Error) as raised, transaction.atomic():
         execute(*statements.split("; "))
     assert is_outage(raised.value) is expected
+
+
+ENDING = ("08006", "57P01", "57P03")
+"""Of the families of outages, those after which the connection has ended."""
+
+
+@pytest.mark.parametrize("sqlstate", [*FAMILIES_OF_OUTAGES, *FAMILIES_ABOUT_VALUES])
+def test_only_a_connection_that_ends_leaves_a_statement_unanswered(sqlstate: str) -> None:
+    error = OperationalError("no")
+    error.__cause__ = psycopg.errors.lookup(sqlstate)("no")
+    assert is_unanswered(error) is (sqlstate in ENDING)
+
+
+def test_a_connection_that_ends_without_a_word_leaves_a_statement_unanswered() -> None:
+    error = OperationalError("server closed the connection unexpectedly")
+    error.__cause__ = psycopg.OperationalError("server closed the connection unexpectedly")
+    assert is_unanswered(error)
 
 
 @pytest.mark.django_db(transaction=True)

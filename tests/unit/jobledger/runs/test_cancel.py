@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.runs import attempts, dispatch, overlap, reasons
-from jobledger.runs.execution import runner
+from jobledger.runs.execution import claims, runner
 from jobledger.runs.lease.interrupts import JobCancelled, LeaseLost
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 from jobledger.runs.output.capture import of_call
@@ -209,7 +209,7 @@ def test_a_retry_does_not_start_before_its_backoff_whatever_messages_arrive() ->
     run.refresh_from_db()
     assert (run.status, run.attempt, run.start_after is None) == ("queued", 2, False)
     Run.objects.update(start_after=timezone.now() - timedelta(seconds=1))
-    assert runner.claim(run.pk, worker="w") is not None
+    assert claims.claim(run.pk, worker="w") is not None
 
 
 def test_a_claim_that_began_before_an_attempt_failed_does_not_start_the_next_one_early(
@@ -219,13 +219,13 @@ def test_a_claim_that_began_before_an_attempt_failed_does_not_start_the_next_one
 
     def fails_meanwhile(seen: Run) -> overlap.Guard:
         monkeypatch.setattr(overlap, "guard_of", guard_of)
-        first = runner.claim(run.pk, worker="first")
+        first = claims.claim(run.pk, worker="first")
         assert first is not None
         ended(first, CRASH)
         return guard_of(seen)
 
     monkeypatch.setattr(overlap, "guard_of", fails_meanwhile)
-    assert runner.claim(run.pk, worker="second") is None
+    assert claims.claim(run.pk, worker="second") is None
     run.refresh_from_db()
     assert (run.status, run.attempt) == ("queued", 2)
 
@@ -233,6 +233,6 @@ def test_a_claim_that_began_before_an_attempt_failed_does_not_start_the_next_one
 def test_a_message_that_arrives_too_early_is_published_again_in_time() -> None:
     run = made(Status.QUEUED, start_after=timezone.now() + timedelta(seconds=30))
     Run.objects.update(publish_after=timezone.now() + timedelta(hours=1), publish_count=1)
-    assert runner.claim(run.pk, worker="w") is None
+    assert claims.claim(run.pk, worker="w") is None
     run.refresh_from_db()
     assert run.publish_after == run.start_after

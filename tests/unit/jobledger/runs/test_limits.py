@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from jobledger.jobs import registry
 from jobledger.models import Run, SchedulePolicy, Status, Trigger
 from jobledger.runs import attempts, dispatch, limits, reasons
-from jobledger.runs.execution import isolation, runner
+from jobledger.runs.execution import claims, isolation, runner
 from jobledger.runs.lease import rescue
 from jobledger.runs.outcome import SUCCESS
 from jobledger.runs.processes.resources import Usage
@@ -187,7 +187,7 @@ def test_a_run_with_a_limit_of_its_own_takes_no_more_statements(monkeypatch: pyt
     for values in ({}, {"time_limit": HOUR, "time_limit_grace": MINUTE}):
         run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, **values)
         with CaptureQueriesContext(connection) as queries:
-            claimed = runner.claim(run.pk, worker="w", job=registry.find("probe"))
+            claimed = claims.claim(run.pk, worker="w", job=registry.find("probe"))
             assert claimed is not None
             assert claimed.time_limit == values.get("time_limit")
             limits.of_run(claimed)

@@ -13,7 +13,7 @@ from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.models import Reason, Run, SchedulePolicy, Status, Trigger
 from jobledger.runs import attempts, overlap, reasons
-from jobledger.runs.execution import runner
+from jobledger.runs.execution import claims
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.publishing import publisher
 from jobledger.schedules import ledger
@@ -64,7 +64,7 @@ def newest_of(made: PeriodicTask) -> Run:
 
 def claimed(run: Run) -> str:
     """The run's state once a worker has got its message."""
-    runner.claim(run.pk, worker="worker", job=registry.find(run.job))
+    claims.claim(run.pk, worker="worker", job=registry.find(run.job))
     run.refresh_from_db()
     return f"{run.status} {run.reason}".strip()
 

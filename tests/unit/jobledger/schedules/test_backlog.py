@@ -17,7 +17,7 @@ from jobledger.metrics import totals
 from jobledger.models import Pause, Reason, Run, SchedulePolicy, Status, Trigger
 from jobledger.models.run import WAITING_SINCE
 from jobledger.runs import attempts, reasons
-from jobledger.runs.execution import runner
+from jobledger.runs.execution import claims
 from jobledger.runs.outcome import FAILURE
 from jobledger.schedules import due_alone, ledger, slot_runs
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly
@@ -60,7 +60,7 @@ def told() -> list[str]:
 
 def claimed(run: Run, at: datetime = NOON + 12 * HOUR) -> Run | None:
     with time_machine.travel(at, tick=False):
-        return runner.claim(run.pk, worker="worker", job=registry.find(run.job))
+        return claims.claim(run.pk, worker="worker", job=registry.find(run.job))
 
 
 @pytest.mark.parametrize(
@@ -544,7 +544,7 @@ def test_where_late_runs_are_skipped_no_worker_starts_one_after_a_minute() -> No
     schedule(misfire=Misfire.SKIP)
     [run] = ledger.record_due(NOON + 20 * SECOND).queued
     with time_machine.travel(NOON + 80 * SECOND, tick=False):
-        assert runner.claim(run.pk, worker="worker", job=registry.find(run.job)) is None
+        assert claims.claim(run.pk, worker="worker", job=registry.find(run.job)) is None
     assert (ledger.expire(NOON + 79 * SECOND), ledger.expire(NOON + 80 * SECOND)) == (0, 1)
     run.refresh_from_db()
     assert told() == ["12 expired late"]
@@ -557,7 +557,7 @@ def test_where_late_runs_are_skipped_a_worker_has_a_minute() -> None:
     schedule(misfire=Misfire.SKIP)
     [run] = ledger.record_due(NOON + 50 * SECOND).queued
     with time_machine.travel(NOON + 109 * SECOND, tick=False):
-        assert runner.claim(run.pk, worker="worker", job=registry.find(run.job)) is not None
+        assert claims.claim(run.pk, worker="worker", job=registry.find(run.job)) is not None
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from pytest_django import Settings
 from jobledger.formats import MEGABYTE
 from jobledger.models import Run, RunOutput, Status, Trigger
 from jobledger.runs import attempts
-from jobledger.runs.execution import runner
+from jobledger.runs.execution import claims, runner
 from jobledger.runs.output.capture import of_call
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.processes import billiard_internals, shared_process
@@ -157,8 +157,8 @@ def test_the_command_does_not_create_a_second_run() -> None:
 
 def test_a_run_is_claimed_once() -> None:
     run = queued()
-    assert runner.claim(run.pk, worker="first") is not None
-    assert runner.claim(run.pk, worker="second") is None
+    assert claims.claim(run.pk, worker="first") is not None
+    assert claims.claim(run.pk, worker="second") is None
     assert Run.objects.get().worker == "first"
 
 
@@ -263,7 +263,7 @@ def test_nul_characters_in_output_and_error_are_made_readable() -> None:
 
 
 def test_a_run_that_no_longer_belongs_to_this_process_keeps_its_new_state() -> None:
-    run = runner.claim(queued().pk, worker="w")
+    run = claims.claim(queued().pk, worker="w")
     assert run is not None
     with runner.recorded(run, of_call(OutputRecorder(1000))):
         Run.objects.filter(pk=run.pk).update(status=Status.LOST)

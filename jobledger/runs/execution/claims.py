@@ -1,0 +1,123 @@
+"""Claims a run for this process: a conditional update moves it from queued to running, for one process only.
+
+If the connection ends before the database has answered, as when its server dies, nobody knows whether the
+update was committed: a standby that takes the server's place may have it. The run would then be running, but
+nowhere. So whoever has claimed it waits until the database is back, and looks.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+from uuid import UUID
+
+from django.db import Error, connection
+from django.db.models import F
+
+from jobledger import clock
+from jobledger.conf import settings
+from jobledger.escapes import line_logger
+from jobledger.jobs.registry import Job
+from jobledger.models import Run, Status
+from jobledger.outages import is_outage, is_unanswered
+from jobledger.runs import overlap
+from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS
+from jobledger.runs.identity import IDENTITY
+from jobledger.runs.ledger_connection import ledger_connection
+from jobledger.runs.publishing import publisher
+
+logger = line_logger(__name__)
+
+_lock = threading.Lock()
+_in_hand = Counter[UUID]()
+
+
+class _UnansweredError(Exception):
+    """Whether the run was claimed is unknown."""
+
+
+@contextmanager
+def in_hand(run_id: UUID) -> Iterator[None]:
+    """To be entered before a run is claimed, until it has been executed.
+
+    Where runs are executed in threads, two of them may have messages of the same run.
+    """
+    with _lock:
+        _in_hand[run_id] += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _in_hand[run_id] -= 1
+            if not _in_hand[run_id]:
+                del _in_hand[run_id]
+
+
+def claim(run_id: UUID, *, worker: str, job: Job | None = None) -> Run | None:
+    """Move a queued run to running, for this worker only.
+
+    Returns None if it is not queued, or if it is too early or too late to start. A run that must not overlap
+    with a running one is skipped or has to wait, and is returned in its new state. If it is known which job
+    it is a run of, a single statement is usually enough.
+    """
+    by = {"worker": worker, "worker_identity": IDENTITY}
+    try:
+        return _claim(run_id, by, job)
+    except _UnansweredError as error:
+        logger.warning("The database has not answered whether run %s was claimed: %s", run_id, error)
+        return _claim_once_back(run_id, by, job)
+
+
+@ledger_connection()
+def _claim(run_id: UUID, by: dict[str, str], job: Job | None) -> Run | None:
+    # An error until here leaves no doubt.
+    connection.ensure_connection()
+    try:
+        return _start(run_id, by, job)
+    except Error as error:
+        if is_unanswered(error):
+            raise _UnansweredError(error) from error
+        raise
+
+
+def _claim_once_back(run_id: UUID, by: dict[str, str], job: Job | None) -> Run | None:
+    """Claim the run, unless that has been done, as soon as the database is back."""
+    until = time.monotonic() + MAX_OUTAGE_SECONDS
+    while True:
+        try:
+            return _claimed(run_id, by) or _claim(run_id, by, job)
+        except _UnansweredError as error:
+            logger.debug("Whether run %s was claimed is still unknown: %s", run_id, error)
+        except Error as error:
+            if not is_outage(error) or time.monotonic() >= until:
+                raise
+        time.sleep(settings.HEARTBEAT_SECONDS)
+
+
+@ledger_connection()
+def _claimed(run_id: UUID, by: dict[str, str]) -> Run | None:
+    """The run, if this process has claimed it, but does not know that and has not begun to execute it."""
+    with _lock:
+        if _in_hand[run_id] > 1:
+            return None
+    unbegun = Run.objects.filter(pk=run_id, status=Status.RUNNING, heartbeat_at=F("started_at"), **by)
+    # A standby that only reads also has the claim, but not yet the last word.
+    if not unbegun.update(heartbeat_at=F("started_at")):
+        return None
+    return unbegun.select_related("schedule__policy").first()
+
+
+def _start(run_id: UUID, by: dict[str, str], job: Job | None) -> Run | None:
+    if job is not None and (run := overlap.start_at_once(run_id, job, **by)) is not None:
+        return run
+    # The policy and the time come with the run, instead of in two more statements.
+    startable = Run.objects.startable(clock.in_statement()).select_related("schedule__policy")
+    run = startable.annotate(found_at=clock.in_statement()).filter(pk=run_id).first()
+    if run is None:
+        publisher.postpone(run_id, clock.now())
+        return None
+    now, guard = cast("Any", run).found_at, overlap.guard_of(run)
+    changes = {"started_at": now, "heartbeat_at": now, "publish_after": None}
+    return run if overlap.start(run, guard, now, **changes, **by) else None
