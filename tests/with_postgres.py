@@ -20,6 +20,9 @@ from tests.requirements import missing_docker
 from tests.waiting import wait_until
 
 IMAGE = "postgres:17"
+DATA = "/var/lib/postgresql/data"
+# The data is only needed during the tests, so it need not survive a power failure.
+TO_FORGET = ("fsync=off", "full_page_writes=off", "max_connections=200")
 
 
 def main(command: list[str]) -> int:
@@ -50,36 +53,41 @@ def postgres(
     through a process of Docker, which takes as long as a short statement. Its data are in memory, unless they
     are too many for that.
     """
-    synchronous = "on" if survives_crash else "off"
-    container = _docker(
-        *("run", "--detach", "--rm", "--publish", "127.0.0.1::5432", "--env", "POSTGRES_PASSWORD=test"),
-        # The data is only needed during the tests, so it need not survive a power failure.
-        *(("--volume", f"{socket_folder}:/var/run/postgresql") if socket_folder else ()),
-        # Processes that read a large table in parallel share memory, too.
-        *(("--shm-size", "1g") if is_on_disk else ("--tmpfs", "/var/lib/postgresql/data")),
-        *(IMAGE, "postgres", "-c", "fsync=off"),
-        *(
-            argument
-            for setting in (
-                f"synchronous_commit={synchronous}",
-                "full_page_writes=off",
-                "max_connections=200",
-                *settings,
-            )
-            for argument in ("-c", setting)
-        ),
-    )
-    try:
-        port = _docker("port", container, "5432/tcp").rpartition(":")[2]
-        url = f"postgres://postgres:test@127.0.0.1:{port}/postgres"
+    synchronous = f"synchronous_commit={'on' if survives_crash else 'off'}"
+    with postgres_container(
+        synchronous, *settings, socket_folder=socket_folder, is_on_disk=is_on_disk
+    ) as container:
+        url = f"postgres://postgres:test@127.0.0.1:{port_of(container)}/postgres"
         wait_until(lambda: answers(url), what="PostgreSQL answers")
         by_socket = f"postgres://postgres:test@:5432/postgres?host={socket_folder}"
         yield by_socket if socket_folder and answers(by_socket) else url
+
+
+@contextmanager
+def postgres_container(
+    *settings: str, socket_folder: Path | None = None, is_on_disk: bool = False
+) -> Iterator[str]:
+    """Start a server with these settings; yields its container's id, without waiting for an answer."""
+    container = docker(
+        *("run", "--detach", "--rm", "--publish", "127.0.0.1::5432", "--env", "POSTGRES_PASSWORD=test"),
+        *(("--volume", f"{socket_folder}:/var/run/postgresql") if socket_folder else ()),
+        # Processes that read a large table in parallel share memory, too.
+        *(("--shm-size", "1g") if is_on_disk else ("--tmpfs", DATA)),
+        *(IMAGE, "postgres"),
+        *(argument for setting in (*TO_FORGET, *settings) for argument in ("-c", setting)),
+    )
+    try:
+        yield container
     finally:
-        _docker("rm", "--force", "--volumes", container)
+        docker("rm", "--force", "--volumes", container)
 
 
-def _docker(*arguments: str) -> str:
+def port_of(container: str) -> int:
+    """Where the server in the container is found on this machine."""
+    return int(docker("port", container, "5432/tcp").rpartition(":")[2])
+
+
+def docker(*arguments: str) -> str:
     done = subprocess.run(("docker", *arguments), check=True, capture_output=True, text=True)
     return done.stdout.strip()
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from uuid import UUID
@@ -12,19 +11,17 @@ import pytest
 
 from tests.integration.database import (
     column_missing,
-    crash_postgres,
     database_away,
     database_hung,
     is_sqlite,
     postgres_read_only,
     sqlite_locked,
 )
-from tests.integration.faults.workers import LEASE_SECONDS, audited_service, start_another, when_begun
-from tests.integration.ledger import call, enqueue, output_of, traces, wait_for_end, wait_for_start, whats
+from tests.integration.faults.workers import LEASE_SECONDS, when_begun
+from tests.integration.ledger import call, output_of, traces, wait_for_end, wait_for_start, whats
 from tests.integration.processes import is_alive
 from tests.integration.service import Service
 from tests.waiting import wait_until
-from tests.with_postgres import postgres
 
 pytestmark = pytest.mark.every_database
 
@@ -147,22 +144,3 @@ def test_writes_that_the_database_rejects_for_a_while_are_neither_lost_nor_repea
     ended = [wait_for_end(running, pk) for pk in (ending, *calls)]
     assert [(row.status, row.attempt) for row in ended] == [("succeeded", 1)] * 3
     assert [whats(running, pk) for pk in calls] == [["begin", "end", "cleanup"]] * 2
-
-
-def test_runs_survive_a_crash_of_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not os.environ.get("DATABASE_URL", "").startswith("postgres"):
-        pytest.skip("SQLite has no server process that could crash")
-    # A separate server: tests that run at the same time use the other one.
-    with postgres(survives_crash=True) as url:
-        monkeypatch.setenv("DATABASE_URL", url)
-        with audited_service() as running:
-            start_another(running)
-            busy = [call(running, "allowing", seconds=5) for _ in range(2)]
-            for pk in busy:
-                when_begun(running, pk)
-            waiting = enqueue(running, "allowing", count=5, seconds=0.1)
-            crash_postgres(running)
-            ended = Counter(wait_for_end(running, pk).status for pk in (*busy, *waiting))
-            print(f"{dict(ended)}")
-            assert ended == {"succeeded": 7}
-            assert [whats(running, pk) for pk in (*busy, *waiting)] == [["begin", "end", "cleanup"]] * 7
