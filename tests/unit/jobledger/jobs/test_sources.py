@@ -90,12 +90,39 @@ def test_a_command_with_one_of_our_classes_may_be_a_job(package: Package, source
         "class Command(base()): ...",
         "Base = make()\nclass Command(Base): ...",
         f"{DJANGOS}\n@replace\nclass Command(BaseCommand): ...",
+        f"{DJANGOS}\nfrom elsewhere import BaseCommand\nclass Command(BaseCommand): ...",
+        f"{DJANGOS}\nfrom elsewhere import Base as BaseCommand\nclass Command(BaseCommand): ...",
+        f"{DJANGOS}\nclass Command(BaseCommand): ...\nclass Command(make()): ...",
+        f"{DJANGOS}\nclass Command(BaseCommand): ...\nfrom elsewhere import Command",
         "from ........ import Command",
         "from sys import Command",
     ],
 )
 def test_a_command_whose_source_does_not_tell_may_be_a_job(package: Package, source: str) -> None:
     assert package.may_be_job(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "is_job"),
+    [
+        (f"{OURS}\nclass Command(JobCommand): ...", True),
+        (f"{DJANGOS}\nclass Command(BaseCommand): ...", False),
+        (
+            "from django.core.management import BaseCommand, call_command\nclass Command(BaseCommand): ...",
+            False,
+        ),
+    ],
+)
+def test_the_usual_commands_are_not_parsed(
+    package: Package, source: str, is_job: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("ast.parse")
+    assert package.may_be_job(source) is is_job
+
+
+def test_the_runserver_of_whitenoise_is_not_imported() -> None:
+    app = apps.get_app_config("runserver_nostatic")
+    assert not sources.may_be_job(app.name, app.path, "runserver")
 
 
 @pytest.mark.parametrize(("base", "is_job"), [("JobCommand", True), ("BaseCommand", False)])
