@@ -30,8 +30,6 @@ from jobledger.runs.publishing.wake_up import Listener
 from jobledger.runs.service.presence import Presence, touch_health_file
 from jobledger.schedules import agenda, due_alone, ledger
 from jobledger.schedules.agenda import Agenda
-from jobledger.schedules.backfills import backfilling
-from jobledger.schedules.chains import starting
 from jobledger.schedules.ledger import RecordedBatch
 from jobledger.schedules.reconciliation import Reconciliation
 
@@ -214,10 +212,15 @@ class Scheduler(beat.Scheduler):
         if agenda.is_due(todo.next_silence, now):
             rescue.rescue(now, watch)
         if agenda.is_due(todo.next_backfill, now):
+            # Most beats never have one, or a chain.
+            from jobledger.schedules.backfills import backfilling
+
             started = backfilling.advance(now)
             self._publish(lambda: publisher.publish(started))
         chained: list[Run] = []
         if agenda.is_due(todo.next_chain, now):
+            from jobledger.schedules.chains import starting
+
             chained = starting.advance(now)
             queued = [run for run in chained if run.status == Status.QUEUED]
             self._publish(lambda: publisher.publish(_not_expired(queued, now)))
