@@ -8,17 +8,21 @@ from contextlib import nullcontext
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from celery import current_app
+from django.core.management.commands import flush
 from django.db.models import DateTimeField, QuerySet, Value
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from jobledger import clock, views
 from jobledger.health import readiness, reading
 from jobledger.logs import running
 from jobledger.metrics import views as metrics_views
 from tests.unit.broker import Broker
+from tests.unit.emptying import flush_of_this_database
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 DATABASE_CLOCK = clock.now
@@ -28,6 +32,15 @@ DATABASE_CLOCK_AS_SQL = clock.as_sql
 
 def in_statement_of_this_process(offset: timedelta = timedelta(0)) -> Value:
     return Value(clock.now() + offset, output_field=DateTimeField())
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The database, which tests with real transactions empty afterwards."""
+    with django_db_blocker.unblock():
+        handle = flush_of_this_database()
+    with patch.object(flush.Command, "handle", handle):
+        yield
 
 
 @pytest.fixture(autouse=True)
