@@ -92,7 +92,11 @@ def main() -> None:
             db_port=free_port(),
         )
         with brought_up(stack):
-            report = _soak(stack, options.minutes * 60, random.Random(options.seed))
+            try:
+                report = _soak(stack, options.minutes * 60, random.Random(options.seed))
+            except TimeoutError:
+                _log(_evidence(stack))
+                raise
     page = accounting.markdown(report)
     sys.stdout.write(page)
     options.report.write_text(page)
@@ -128,6 +132,14 @@ def _soak(stack: SoakStack, seconds: float, rng: random.Random) -> Report:
         memory={kind: accounting.memory_of(samples) for kind, samples in memory.by_kind.items()},
         bytes_per_run=(_size(running) - size) / len(ended),
     )
+
+
+def _evidence(stack: SoakStack) -> str:
+    """What has not ended, and what the processes have said last: all of it is removed with the stack."""
+    running = Service(folder=stack.traces, database_url=stack.database_url)
+    unfinished = [str(row) for row in rows(running, _UNFINISHED)]
+    logs = stack.compose("logs", "--no-color", "--tail", "200", "beat", "worker")
+    return "\n".join([f"{len(unfinished)} runs have not ended:", *unfinished[:100], logs])
 
 
 def _slots(running: Service, start: datetime, until: datetime) -> accounting.Slots:
@@ -174,6 +186,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _SLOTS = "SELECT schedule_id, scheduled_for FROM jobledger_run WHERE schedule_id IS NOT NULL"
+_UNFINISHED = """
+SELECT now(), id, job, status, reason, attempt, queued_at, publish_after, publish_count, started_at,
+    heartbeat_at, worker, cancel_requested_at
+FROM jobledger_run WHERE status IN ('queued', 'running') ORDER BY queued_at
+"""
 _BEHIND = "SELECT schedule_id FROM jobledger_nextslot WHERE handled_until < ? AND broken = ''"
 _TO_SEND = "SELECT id FROM jobledger_alertdelivery WHERE state IN ('waiting', 'sending')"
 
