@@ -53,7 +53,7 @@ from jobledger.models import (
 from jobledger.models.run import WAITING_SINCE
 from jobledger.runs.ledger_connection import savepoint
 from jobledger.runs.publishing import publisher, wake_up
-from jobledger.runs.publishing.intervals import GRACE_PERIOD, publish_interval
+from jobledger.runs.publishing.intervals import GRACE_PERIOD, MAX_INTERVAL, publish_interval
 
 MAX_TRIES = 5
 """For a run whose key is alternately free and held; after that, its message is published again."""
@@ -303,7 +303,7 @@ def _lets_older_one_start(run: Run, guard: Guard, now: datetime) -> bool:
     waiting = Run.objects.startable(now).filter(schedule=run.schedule_id, concurrency_key=guard.key)
     older = waiting.filter(trigger__in=_OF_SLOTS, scheduled_for__lt=run.scheduled_for)
     first = older.filter(routing=run.routing).order_by("scheduled_for").first()
-    if first is None or not _queued(run).update(**_waiting_for(first, guard, now)):
+    if first is None or not _queued(run).update(**_waiting_for(first, run, guard, now)):
         return False
     run.refresh_from_db()
     if holder_of(guard.key) is None:
@@ -331,7 +331,7 @@ def _yield_to_holder(run: Run, guard: Guard, holder: Run, now: datetime) -> bool
     elif run.trigger != Trigger.BACKFILL and (full := _why_full(guard, holder, _others_waiting(run, guard))):
         changed = queued.update(**_skipped(full, now))
     else:
-        changed = queued.update(**_waiting_for(holder, guard, now))
+        changed = queued.update(**_waiting_for(holder, run, guard, now))
         if changed and guard.concurrency is Concurrency.REPLACE and not only_waits:
             request_cancel(holder, Why.of(Reason.SUPERSEDED, run=run.pk), now)
     if changed:
@@ -345,9 +345,20 @@ def _queued(run: Run) -> QuerySet[Run]:
     return Run.objects.filter(pk=run.pk, status=Status.QUEUED, attempt=run.attempt)
 
 
-def _waiting_for(other: Run, guard: Guard, now: datetime) -> dict[str, Any]:
-    publish_after = now + publish_interval(1)
-    return {"concurrency_key": guard.key, "publish_after": publish_after, **held_by(other).columns}
+def _waiting_for(other: Run, run: Run, guard: Guard, now: datetime) -> dict[str, Any]:
+    # Whoever ends wakes the next one. In case that it does not, their messages are sent again, but the later
+    # the more are ahead: otherwise, workers would be busy with those of a thousand that wait.
+    interval = min(publish_interval(1) * (1 + _ahead_of(run, guard).count()), MAX_INTERVAL)
+    return {"concurrency_key": guard.key, "publish_after": now + interval, **held_by(other).columns}
+
+
+def _ahead_of(run: Run, guard: Guard) -> QuerySet[Run]:
+    """Not those in other queues, which workers may have left."""
+    is_ahead = Q(queued_at__lt=run.queued_at)
+    if run.scheduled_for is not None:
+        # Runs that are caught up on are queued at the same time.
+        is_ahead |= Q(queued_at=run.queued_at, scheduled_for__lt=run.scheduled_for)
+    return _waiting(guard).filter(is_ahead, routing=run.routing)
 
 
 def _takes_turns(run: Run, guard: Guard, holder: Run) -> bool:

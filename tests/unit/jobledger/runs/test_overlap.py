@@ -291,6 +291,21 @@ def test_beat_publishes_a_waiting_run_if_publishing_it_at_once_fails(published: 
     assert waiting.publish_after <= timezone.now() + intervals.GRACE_PERIOD
 
 
+def test_the_more_runs_are_ahead_the_later_a_waiting_runs_message_is_sent_again() -> None:
+    running()
+    first, interval = NOON - timedelta(hours=1), intervals.publish_interval(1)
+    runs = [queued(queued_at=first + timedelta(seconds=number)) for number in range(70)]
+    for run in runs:
+        assert overlap.start(run, guard(Concurrency.QUEUE, max_queued=100), NOON)
+    after = [run.publish_after - NOON for run in runs if run.publish_after]
+    assert after[:3] == [interval, 2 * interval, 3 * interval]
+    assert after[-1] == intervals.MAX_INTERVAL
+    assert len(after) == 70
+    # Nothing changes if the messages arrive in another order.
+    assert overlap.start(runs[0], guard(Concurrency.QUEUE, max_queued=100), NOON)
+    assert runs[0].publish_after == NOON + interval
+
+
 def test_a_run_whose_holder_ends_in_the_meantime_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     holder, run = running(), queued()
     locked_holder = overlap._locked_holder

@@ -15,7 +15,7 @@ from jobledger.models import Reason, Run, SchedulePolicy, Status, Trigger
 from jobledger.runs import attempts, overlap, reasons
 from jobledger.runs.execution import claims
 from jobledger.runs.outcome import Outcome
-from jobledger.runs.publishing import publisher
+from jobledger.runs.publishing import intervals, publisher
 from jobledger.schedules import ledger
 from tests.unit.jobledger.schedules.builders import NOON, every, wound_back
 
@@ -147,6 +147,16 @@ def test_one_that_waits_for_an_older_one_is_published_if_that_has_just_ended(
         assert claimed(third) == "queued"
     assert published[-1] == third
     assert claimed(third) == "running"
+
+
+def test_however_many_wait_few_of_their_messages_are_sent_again() -> None:
+    """They are queued at the same time. Only the next one may have to start soon without being woken."""
+    runs, interval = caught_up(5), intervals.publish_interval(1)
+    assert [claimed(run) for run in runs] == ["running", *["queued overlap"] * 4]
+    assert [run.publish_after for run in runs[1:]] == [LATE + interval * number for number in (1, 2, 3, 4)]
+    Run.objects.filter(pk=runs[1].pk).update(routing={"queue": "left"})
+    assert claimed(runs[2]) == "queued overlap"
+    assert runs[2].publish_after == LATE + interval
 
 
 def test_none_waits_for_an_older_one_that_no_worker_has_taken() -> None:
