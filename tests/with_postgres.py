@@ -40,23 +40,15 @@ def main(command: list[str]) -> int:
 
 
 @contextmanager
-def postgres(
-    *settings: str,
-    survives_crash: bool = False,
-    socket_folder: Path | None = None,
-    is_on_disk: bool = False,
-) -> Iterator[str]:
+def postgres(*settings: str, socket_folder: Path | None = None, is_on_disk: bool = False) -> Iterator[str]:
     """Start an empty server with these settings; yields its URL, and removes the server afterwards.
 
-    Unless it has to survive a crash, it may lose the last commits then, which makes it faster. So does a
-    folder for its socket, where Docker's containers share the machine's kernel: a published port leads
-    through a process of Docker, which takes as long as a short statement. Its data are in memory, unless they
-    are too many for that.
+    If it crashes, it may lose the last commits, which makes it faster. So does a folder for its socket, where
+    Docker's containers share the machine's kernel: a published port leads through a process of Docker, which
+    takes as long as a short statement. Its data are in memory, unless they are too many for that.
     """
-    synchronous = f"synchronous_commit={'on' if survives_crash else 'off'}"
-    with postgres_container(
-        synchronous, *settings, socket_folder=socket_folder, is_on_disk=is_on_disk
-    ) as container:
+    settings = ("synchronous_commit=off", *settings)
+    with postgres_container(*settings, socket_folder=socket_folder, is_on_disk=is_on_disk) as container:
         url = f"postgres://postgres:test@127.0.0.1:{port_of(container)}/postgres"
         wait_until(lambda: answers(url), what="PostgreSQL answers")
         by_socket = f"postgres://postgres:test@:5432/postgres?host={socket_folder}"

@@ -1,10 +1,12 @@
 """A RabbitMQ server as a process of a service, with a folder and ports of its own."""
 
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kombu import Connection
 from kombu.exceptions import OperationalError
@@ -15,19 +17,16 @@ from tests.requirements import rabbitmq_or_skip
 from tests.waiting import wait_until
 
 USER, PASSWORD = "jobs", "only-for-rabbitmq"
-CONSUMER_TIMEOUT_SECONDS = 4
-"""Then it closes the channel of a worker that has not acknowledged a message; by default, in 30 minutes."""
 CONFIGURATION = f"""\
 listeners.tcp.1 = 127.0.0.1:{{port}}
 default_user = {USER}
 default_pass = {PASSWORD}
-consumer_timeout = {1000 * CONSUMER_TIMEOUT_SECONDS}
 disk_free_limit.absolute = 50MB
 log.file = false
 log.console = true
 log.console.level = warning
 """
-# How often it looks for such workers, in milliseconds.
+# How often it looks for workers that have not acknowledged a message, in milliseconds.
 ADVANCED_CONFIGURATION = "[{rabbit, [{channel_tick_interval, 500}]}].\n"
 # One scheduler that does not spin while it waits, and only the loopback for what other nodes would use.
 ERLANG = "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
@@ -42,6 +41,7 @@ class RabbitMQ:
     port: int
     epmd_port: int
     distribution_port: int
+    keeps_calls: bool = True
 
     @property
     def url(self) -> str:
@@ -54,6 +54,38 @@ class RabbitMQ:
 
     def kill(self) -> None:
         self.running.stop("rabbitmq", signal.SIGKILL)
+
+    def kill_and_start(self) -> None:
+        self.kill()
+        self.start()
+
+    def is_empty(self) -> bool:
+        """Whether no message is waiting: it does not tell what workers have."""
+        return self._ready() == 0
+
+    def holds(self, *, waiting: int, with_workers: int) -> bool:
+        """Whether so many messages are waiting: it does not tell what workers have."""
+        return self._ready() == waiting
+
+    @contextmanager
+    def consumer_timeout(self, seconds: int) -> Iterator[None]:
+        """Close the channel of a worker that connects in the block and acknowledges a message too late."""
+        self._set_consumer_timeout(seconds)
+        yield
+        self._set_consumer_timeout(1800)
+
+    def _set_consumer_timeout(self, seconds: int) -> None:
+        cookie = (self.folder / ".erlang.cookie").read_text()
+        address = f"localhost:{self.distribution_port}"
+        change = f"application set_env [rabbit,consumer_timeout,{1000 * seconds}]"
+        subprocess.run(
+            ("erl_call", "-address", address, "-c", cookie, "-a", change), check=True, capture_output=True
+        )
+
+    def _ready(self) -> int:
+        with Connection(self.url) as connection:
+            channel: Any = connection.channel()
+            return int(channel.queue_declare("celery", passive=True).message_count)
 
     def start_epmd(self) -> None:
         """Start the name server that Erlang needs; otherwise, RabbitMQ would start one that stays."""
@@ -96,8 +128,13 @@ def rabbitmq(running: Service) -> Iterator[RabbitMQ]:
     """Start it as the processes ``rabbitmq`` and ``epmd`` of the service, which uses it from then on."""
     folder = running.folder / "rabbitmq"
     folder.mkdir()
-    ports = {"port": free_port(), "epmd_port": free_port(), "distribution_port": free_port()}
-    made = RabbitMQ(running=running, folder=folder, **ports)
+    made = RabbitMQ(
+        running=running,
+        folder=folder,
+        port=free_port(),
+        epmd_port=free_port(),
+        distribution_port=free_port(),
+    )
     made.start_epmd()
     try:
         made.start()

@@ -17,7 +17,8 @@ import pytest
 from kombu import Connection, Producer
 
 from tests.integration.database import rows
-from tests.integration.faults.workers import QUICK, usual_worker, when_begun
+from tests.integration.faults import chaos, draining
+from tests.integration.faults.workers import QUICK, another_worker, usual_worker, when_begun
 from tests.integration.ledger import (
     call,
     call_lasting,
@@ -156,12 +157,40 @@ def start_without_waiting(running: Service) -> str:
     return name
 
 
-def test_a_job_longer_than_the_consumer_timeout_is_executed_once(running: Service, worker: str) -> None:
-    timeouts = running.log(worker).count(TIMED_OUT)
-    pk = call_lasting(running, "lasting")
-    when_begun(running, pk)
-    wait_until(lambda: running.log(worker).count(TIMED_OUT) > timeouts, what="RabbitMQ closes the channel")
-    wait_until(lambda: running.log(worker).count(f"message of run {pk} of"), what="it is delivered again")
+@pytest.mark.timeout(chaos.SECONDS + 300)
+def test_all_runs_are_accounted_for_when_children_workers_and_rabbitmq_are_killed_at_random(
+    running: Service, server: RabbitMQ, worker: str
+) -> None:
+    chaos.account_for_all_runs(running, server, worker)
+
+
+def test_what_waits_goes_to_another_worker_while_a_drained_one_finishes_what_it_has(
+    running: Service, server: RabbitMQ, worker: str
+) -> None:
+    draining.drain_one_of_two(running, server, worker)
+
+
+@pytest.mark.timeout(240)
+def test_workers_that_replace_each_other_under_load_lose_and_double_nothing(
+    running: Service, worker: str
+) -> None:
+    draining.replace_under_load(running, worker)
+
+
+def test_a_job_longer_than_the_consumer_timeout_is_executed_once(
+    running: Service, server: RabbitMQ, worker: str
+) -> None:
+    kill_whole(running, worker)
+    with server.consumer_timeout(4), another_worker(running) as worker:
+        pk = call_lasting(running, "lasting")
+        when_begun(running, pk)
+        wait_until(lambda: TIMED_OUT in running.log(worker), what="RabbitMQ closes the channel")
+        wait_until(lambda: running.log(worker).count(f"message of run {pk} of"), what="it is delivered again")
+        assert_goes_on(running, worker, pk)
+
+
+def assert_goes_on(running: Service, worker: str, pk: UUID) -> None:
+    """The worker executes others, and the run once."""
     others = enqueue(running, "allowing", count=2, seconds=0.1)
     assert {wait_for_end(running, other).status for other in others} == {"succeeded"}
     with let_end(running, "lasting"):
