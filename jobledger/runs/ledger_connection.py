@@ -16,6 +16,11 @@ With SQLite, and inside the transaction of a Django test case, the thread's usua
 and left as it was found. SQLite has one writer at a time: a second connection would wait for the transaction
 of the first one, which waits for it. And a test case expects to see the row, and to roll it back.
 
+Between two jobs, however, a worker's child keeps SQLite's file open as well, so that the end of a run and the
+claim of the next one need one connection. While a job runs, it is closed: the job may fork, and a child must
+not inherit it; or it may open the file itself, such as to copy it, and closing it would release the locks of
+all connections of its process (https://www.sqlite.org/howtocorrupt.html, sections 2.2 and 2.6).
+
 If a router sends runs to another database, the default alias refers to that one inside the block as well.
 """
 
@@ -28,13 +33,14 @@ from copy import deepcopy
 from typing import Any
 
 from billiard import current_process
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import task_prerun, worker_process_init, worker_process_shutdown
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from jobledger.jobs import registry
 from jobledger.models import Run
 from jobledger.runs.django_internals import is_in_test_case
-from jobledger.runs.lasting_connections import was_closed
+from jobledger.runs.lasting_connections import FileIdentity, file_of, was_closed
 
 MAX_IDLE_SECONDS = 60.0
 """After some minutes, firewalls drop idle connections silently; a statement then waits for a long timeout."""
@@ -52,6 +58,12 @@ class _Own(threading.local):
     pid = 0
     used_at = 0.0
     is_kept = False
+    kept_by = 0
+    """The process that keeps it; not one that a job has forked."""
+    file: FileIdentity | None = None
+    """With SQLite, the file that it is open for."""
+    is_between_jobs = False
+    """Whether SQLite's file may be kept open at the moment."""
 
 
 _own = _Own()
@@ -85,13 +97,14 @@ def savepoint() -> AbstractContextManager[object]:
 
 def connect() -> None:
     """From now on, children of a worker keep their connection open until they end."""
+    task_prerun.connect(_task_begins, dispatch_uid="jobledger.ledger_connection.task")
     worker_process_init.connect(_child_begins, dispatch_uid="jobledger.ledger_connection.begin")
     worker_process_shutdown.connect(_child_ends, dispatch_uid="jobledger.ledger_connection.end")
 
 
 def keep_open() -> None:
     """From now on, keep this thread's connection open from one block to the next."""
-    _own.is_kept = True
+    _own.is_kept, _own.kept_by = True, os.getpid()
 
 
 @contextmanager
@@ -101,8 +114,20 @@ def kept_open() -> Iterator[None]:
     try:
         yield
     finally:
-        _own.is_kept = False
+        _own.is_kept = _own.is_between_jobs = False
         close()
+
+
+def job_begins() -> None:
+    """Keep SQLite's file closed from now on, until ``job_has_ended``."""
+    _own.is_between_jobs = False
+    if _own.connection is not None and _own.connection.vendor == "sqlite":
+        close()
+
+
+def job_has_ended() -> None:
+    """Nothing is left of it: keep SQLite's file open from now on, if this thread keeps its connection."""
+    _own.is_between_jobs = _own.kept_by == os.getpid()
 
 
 def close() -> None:
@@ -118,7 +143,15 @@ def another(usual: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
 
 def is_shared(usual: BaseDatabaseWrapper) -> bool:
     """Whether the service has to use this connection itself."""
-    return usual.vendor == "sqlite" or is_in_test_case(usual)
+    if usual.vendor != "sqlite":
+        return is_in_test_case(usual)
+    # One that is open may be in a transaction; and in memory, another one would have a database of its own.
+    return usual.connection is not None or not _own.is_between_jobs or is_in_memory(usual)
+
+
+def is_in_memory(usual: BaseDatabaseWrapper) -> bool:
+    """Whether it is a connection to a SQLite database in memory."""
+    return bool(getattr(usual, "is_in_memory_db", bool)())
 
 
 @contextmanager
@@ -188,9 +221,18 @@ def _taken(usual: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
         _own.source = deepcopy(usual.settings_dict)
         _own.pid = os.getpid()
         own = _own.connection = another(usual)
-    elif _may_be_lost(own, _own.used_at):
+    elif _may_be_lost(own, _own.used_at) or _was_file_replaced(own):
         own.close()
+    if own.connection is None:
+        # Before it is opened: it may be replaced at any time.
+        _own.file = file_of(own)
     return own
+
+
+def _was_file_replaced(own: BaseDatabaseWrapper) -> bool:
+    """Whether SQLite's file is another one than when the connection was opened, or is gone."""
+    found = file_of(own)
+    return own.vendor == "sqlite" and (found is None or found != _own.file)
 
 
 def _own_settings(source: dict[str, Any]) -> dict[str, Any]:
@@ -285,6 +327,12 @@ def _child_begins(**kwargs: object) -> None:
     # Celery also sends this signal in a worker that has no children, which may be part of a test.
     if current_process().name != "MainProcess":
         keep_open()
+
+
+def _task_begins(sender: Any = None, **kwargs: object) -> None:
+    """A job's task first claims its run."""
+    if _own.is_between_jobs and registry.of_task(sender.name) is None:
+        job_begins()
 
 
 def _child_ends(**kwargs: object) -> None:

@@ -44,7 +44,7 @@ class State:
         return sorted((self.descriptors - before.descriptors).items())
 
 
-def state_of(process: psutil.Process) -> State:
+def state_of(process: psutil.Process, database: str) -> State:
     folder = Path(f"/proc/{process.pid}")
     status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
     targets = {entry.name: str(entry.readlink()) for entry in (folder / "fd").iterdir()}
@@ -53,10 +53,16 @@ def state_of(process: psutil.Process) -> State:
         threads=process.num_threads(),
         standard_streams=tuple(targets.pop(number, "closed") for number in "012"),
         # Without the numbers of sockets and pipes.
-        descriptors=Counter(target.partition(":")[0] for target in targets.values()),
+        descriptors=Counter(target.partition(":")[0] for target in targets.values()) - _kept(database),
         signals=tuple(f"{name} {status[name].strip()}" for name in SIGNAL_MASKS),
         resident_bytes=process.memory_info().rss,
     )
+
+
+def _kept(database: str) -> Counter[str]:
+    """The files of one connection to SQLite: a child that has executed a job keeps it until the next one."""
+    path = database.removeprefix("sqlite:///")
+    return Counter(f"{path}{suffix}" for suffix in ("", "-wal", "-shm"))
 
 
 def children(running: Service) -> dict[int, State]:
@@ -64,7 +70,7 @@ def children(running: Service) -> dict[int, State]:
     found = {}
     for process in psutil.Process(running.processes[WORKER].pid).children():
         try:
-            found[process.pid] = state_of(process)
+            found[process.pid] = state_of(process, running.database_url)
         except (OSError, psutil.Error, KeyError):
             continue
     return found

@@ -24,7 +24,7 @@ from jobledger.runs.execution.traits import Traits
 from jobledger.runs.lease.exit_signals import is_exit_deferred
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt
-from jobledger.runs.ledger_connection import ledger_connection
+from jobledger.runs.ledger_connection import job_has_ended, ledger_connection
 from jobledger.runs.outcome import Outcome, outcome_of
 from jobledger.runs.output.capture import Capture
 from jobledger.runs.processes import billiard_internals, leftovers
@@ -125,6 +125,8 @@ class RunEnd:
         left = [*self.tree.end(), *threads.left()]
         if left or self.tree.was_needed:
             billiard_internals.exit_after_this_task()
+        else:
+            job_has_ended()
         return left
 
     def _try_to_write(self, outcome: Outcome, left: list[Leftover], *, timeout_seconds: float) -> bool:

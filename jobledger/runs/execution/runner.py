@@ -36,7 +36,7 @@ from jobledger.runs.execution.traits import Traits
 from jobledger.runs.lease.exit_signals import defer_exit_signals, exit_on_signals, sigint_not_ignored
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import interruptible
-from jobledger.runs.ledger_connection import ledger_connection
+from jobledger.runs.ledger_connection import is_in_memory, job_begins, ledger_connection
 from jobledger.runs.outcome import FAILURE, SUCCESS
 from jobledger.runs.output import salvage
 from jobledger.runs.output.capture import Capture, of_worker
@@ -189,6 +189,7 @@ def _execute_isolated(run: Run, on_start: Callable[[], object]) -> str:
     within = None if limits.time_limit is None else limits.time_limit + limits.grace + isolation.KILL_MARGIN
     # A process that other runs share has children of others, and does not adopt orphans.
     is_shared = shared_process.is_shared()
+    job_begins()
     tree = ProcessTree(run.pk, is_nested=is_shared, is_shared=is_shared)
     with (
         logging_as(run_lines.logged(run), is_process_wide=not is_shared),
@@ -295,11 +296,12 @@ def _prepared(run: Run, captured: Capture, *, taken_over: bool) -> Iterator[RunE
 @ledger_connection()
 def _may_beat() -> bool:
     """Other threads cannot see this one's open transaction or in-memory SQLite database."""
-    in_memory = getattr(connection, "is_in_memory_db", bool)()
-    return not (connection.in_atomic_block or in_memory)
+    return not (connection.in_atomic_block or is_in_memory(connection))
 
 
 def _call(run: Run, captured: Capture) -> None:
+    # From here on, the job's own code is executed.
+    job_begins()
     job = registry.find(run.job)
     options.check_bounds(run.options)
     command = job.create_command()

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import current_app
+from celery.signals import task_prerun
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
@@ -17,7 +19,13 @@ from pytest_django import DjangoDbBlocker
 
 from jobledger.models import Run, Trigger
 from jobledger.runs import dispatch, ledger_connection
-from jobledger.runs.ledger_connection import SharedConnections, kept_open, left_as_found
+from jobledger.runs.ledger_connection import (
+    SharedConnections,
+    job_begins,
+    job_has_ended,
+    kept_open,
+    left_as_found,
+)
 from tests.unit.builders import make_user
 from tests.unit.postgres import Server, server
 from tests.unit.sqlite_files import in_a_file, open_files
@@ -265,6 +273,91 @@ def test_a_connection_that_was_open_stays_open(sqlite: str) -> None:
     with left_as_found(connections["default"]):
         pass
     assert connection.connection is not None
+
+
+# SQLite in a worker's child: a connection of its own, between two jobs.
+
+
+@pytest.fixture
+def kept(sqlite: str) -> Iterator[str]:
+    """The file of a thread that keeps it open between two jobs. None has run yet."""
+    with kept_open():
+        yield sqlite
+
+
+def use() -> None:
+    with own_connection(), connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM sqlite_master")
+
+
+def test_on_sqlite_the_file_is_kept_open_between_two_jobs_and_closed_while_one_runs(kept: str) -> None:
+    use()
+    assert kept not in open_files()
+    job_has_ended()
+    use()
+    assert (kept in open_files(), connection.connection) == (True, None)
+    job_begins()
+    assert kept not in open_files()
+    use()
+    assert kept not in open_files()
+
+
+def test_on_sqlite_a_transaction_between_two_jobs_is_shared_as_well(kept: str) -> None:
+    job_has_ended()
+    with transaction.atomic(), own_connection():
+        assert connection.in_atomic_block
+
+
+def test_on_sqlite_a_database_in_memory_has_no_other_connection(kept: str, settings: Any) -> None:
+    job_has_ended()
+    connection.settings_dict["NAME"] = ":memory:"
+    with own_connection():
+        assert connection is not ledger_connection._own.connection
+        used = connections[DEFAULT_DB_ALIAS]
+    assert used is connections[DEFAULT_DB_ALIAS]
+
+
+def test_on_sqlite_a_file_that_was_replaced_is_opened_anew(kept: str) -> None:
+    Path(kept).touch()
+    job_has_ended()
+    use()
+    Path(kept).rename(old := f"{kept}.old")
+    Path(kept).touch()
+    use()
+    assert (kept in open_files(), old in open_files()) == (True, False)
+
+
+def test_on_sqlite_a_file_that_is_gone_is_not_kept_open(kept: str) -> None:
+    job_has_ended()
+    use()
+    Path(kept).unlink()
+    use()
+    assert kept in open_files()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_on_sqlite_a_child_that_a_job_forks_keeps_nothing_open(kept: str) -> None:
+    use()
+    if (pid := os.fork()) == 0:
+        try:
+            job_has_ended()
+            use()
+            os._exit(int(kept in open_files()))
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(("name", "is_open"), [("probes.probe", True), ("tests.probes.tasks.add", False)])
+def test_on_sqlite_the_file_is_closed_before_a_task_that_is_no_job(
+    kept: str, name: str, *, is_open: bool
+) -> None:
+    current_app.loader.import_default_modules()
+    ledger_connection.connect()
+    job_has_ended()
+    use()
+    task_prerun.send(sender=current_app.tasks[name], task_id="1", task=current_app.tasks[name])
+    assert (kept in open_files()) is is_open
 
 
 # Django's test cases.

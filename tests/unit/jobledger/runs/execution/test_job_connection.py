@@ -1,6 +1,7 @@
 """A job's database connection is its own: opened by its first query, and closed after its last one."""
 
 import io
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from jobledger.runs.ledger_connection import kept_open
 from tests.probes.management.commands.probe import Command
 from tests.unit.postgres import Server, server
 from tests.unit.side_by_side import side_by_side
+from tests.unit.sqlite_files import open_files
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -87,6 +89,29 @@ def test_the_service_opens_no_connection_for_a_job_without_queries(
     with side_by_side(tmp_path):
         connection.close()
         assert output_of(start()) == "True"
+
+
+@pytest.mark.parametrize("leaves_a_thread", [False, True])
+def test_a_worker_keeps_sqlites_file_open_between_two_jobs_unless_one_has_left_a_thread(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, leaves_a_thread: bool
+) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL's connections are kept open while jobs run, too")
+    path, may_end = str(tmp_path / "side_by_side.sqlite3"), threading.Event()
+
+    def handle() -> bool:
+        if leaves_a_thread:
+            threading.Thread(target=may_end.wait, args=[60], daemon=True).start()
+        return path in open_files()
+
+    let_it(monkeypatch, handle)
+    try:
+        with side_by_side(tmp_path), kept_open():
+            runs = [executed() for _ in range(2)]
+            assert (path in open_files()) is not leaves_a_thread
+            assert [output_of(run) for run in runs] == ["False", "False"]
+    finally:
+        may_end.set()
 
 
 def test_what_a_job_leaves_on_its_connection_does_not_reach_the_next_run(
