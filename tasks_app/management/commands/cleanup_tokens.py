@@ -75,9 +75,11 @@ def _delete_oldest(expired: QuerySet[AuthToken], batch_size: int) -> int:
     next_batch = oldest.values_list("created_at", flat=True)[batch_size : batch_size + 1].first()
     if next_batch is None:
         return _deleted(expired)
+    # Not of those that have expired: of two limits, SQLite may look for all rows within the wider one.
+    older = AuthToken.objects.filter(created_at__lt=next_batch)
     # None are older than the next batch if very many were created at the same time.
     same_time = AuthToken.objects.filter(pk__in=oldest.values("pk")[:batch_size])
-    return _deleted(expired.filter(created_at__lt=next_batch)) or _deleted(same_time)
+    return _deleted(older) or _deleted(same_time)
 
 
 def _deleted(tokens: QuerySet[AuthToken]) -> int:

@@ -90,6 +90,12 @@ def test_each_batch_is_one_statement_that_loads_no_rows() -> None:
     assert not AuthToken.objects.exists()
 
 
+def test_a_batch_has_a_single_limit_so_that_no_database_looks_at_the_batches_after_it() -> None:
+    make_old_tokens(7)
+    deleting = statements("cleanup_tokens", "--batch-size=3", verb="DELETE")
+    assert [sql.count('"created_at" <') for sql in deleting] == [1, 1, 1, 1]
+
+
 def test_only_the_time_at_which_the_next_batch_begins_is_selected() -> None:
     make_old_tokens(7)
     selected = statements("cleanup_tokens", "--batch-size=3", verb="SELECT")
