@@ -2,8 +2,8 @@
 
 A process that is about to publish runs first moves their ``publish_after`` on by a grace period. Others leave
 them alone until then, and publish them if this process has not. Published runs are published again at
-growing intervals until a worker claims them. So messages that Redis lost are replaced, and a long queue is
-not flooded with copies.
+growing intervals until a worker claims them, unless they are ``in_line``. So messages that Redis lost are
+replaced, and a long queue is not flooded with copies.
 """
 
 import json
@@ -31,7 +31,7 @@ from jobledger.jobs.json_text import readable
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import limits, ordinary_tasks
 from jobledger.runs.elsewhere import awaiting
-from jobledger.runs.publishing import delivery
+from jobledger.runs.publishing import delivery, in_line
 from jobledger.runs.publishing.intervals import GRACE_PERIOD, publish_interval
 from jobledger.tracing import context
 
@@ -101,6 +101,12 @@ def _await_workers(runs: Sequence[Run], now: datetime) -> None:
         queued.update(publish_count=count, publish_after=now + publish_interval(count))
 
 
+def _look_again(waiting: Sequence[Run], now: datetime) -> None:
+    """Look later whether these were begun, or whether their messages must have been lost."""
+    taken = Run.objects.filter(pk__in=[run.pk for run in waiting], status=Status.QUEUED)
+    taken.filter(publish_after=now + GRACE_PERIOD).update(publish_after=now + publish_interval(1))
+
+
 def try_to_publish(runs: Sequence[Run]) -> None:
     """Publish the runs; if the broker is down, log that and leave them to beat."""
     try:
@@ -110,14 +116,17 @@ def try_to_publish(runs: Sequence[Run]) -> None:
 
 
 def publish_due(now: datetime) -> int:
-    """Publish, or publish again, a batch of the queued runs that are due; returns how many.
+    """Publish, or publish again, a batch of the queued runs that are due; returns how many were due.
 
     Raises BrokerDownError.
     """
     runs = _take_due(now)
     sent = [run for run in runs if run.publish_count and not is_job(run)]
     _await_workers(sent, now)
-    publish([run for run in runs if run not in sent])
+    waiting = in_line.still_in_line([run for run in runs if run.publish_count and is_job(run)], now)
+    _look_again(waiting, now)
+    others = {*sent, *waiting}
+    publish([run for run in runs if run not in others])
     return len(runs)
 
 

@@ -1,0 +1,42 @@
+"""Which published runs are not late, but still in line: a long queue is not to be flooded with copies.
+
+A queue is read in the order in which its messages were sent. So as long as a job's runs are being started,
+and none that was queued after a run has been, that run's own message is probably not lost, but further back.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+
+from jobledger.models import Run
+from jobledger.runs.publishing.intervals import publish_interval
+
+
+def still_in_line(published: Sequence[Run], now: datetime) -> list[Run]:
+    """Those of the published runs of jobs whose turn may not have come yet."""
+    groups: defaultdict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in published:
+        groups[run.job, json.dumps(run.routing, sort_keys=True)].append(run)
+    found = []
+    for runs in groups.values():
+        reached = _reached(runs[0], now)
+        found += [run for run in runs if reached is not None and run.queued_at >= reached]
+    return found
+
+
+def _reached(like: Run, now: datetime) -> datetime | None:
+    """When the newest run that was started of those in the same queue was queued.
+
+    None if it was not started lately: then all messages may be lost. Only first attempts count, since a retry
+    keeps the time at which its run was queued.
+    """
+    started = Run.objects.newest_of_job(like.job).filter(
+        routing=like.routing, attempt=1, started_at__isnull=False
+    )
+    newest = started.values_list("queued_at", flat=True).first()
+    if newest is None:
+        return None
+    # Many are queued at the same time.
+    lately = started.filter(queued_at=newest, started_at__gt=now - publish_interval(1))
+    return newest if lately.exists() else None
