@@ -32,6 +32,8 @@ LONGEST_INTERVAL_SECONDS = 600.0
 """Between two passes if nothing seems to have been written, since a database may not say so."""
 MAX_SHARE = 0.02
 """How much of the time a pass may take, except the first one."""
+MAX_IDLE_SHARE = 0.00025
+"""The same if nothing seems to have been written: with very many schedules, such passes are further apart."""
 
 _MODELS = (PeriodicTask, *TIMING_FIELDS, SchedulePolicy, NextSlot, Calendar, ScheduleCalendar)
 _COMPARED = [model._meta.db_table for model in _MODELS]
@@ -62,6 +64,13 @@ class Reconciliation:
         self._began_at = -LONGEST_INTERVAL_SECONDS
         self._written_before: object = None
         self._is_first = True
+        self._pass_seconds = 0.0
+        self._longest_interval_seconds = LONGEST_INTERVAL_SECONDS
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the first pass has begun, and has not seen all schedules yet."""
+        return self._is_first and bool(self._after_pk)
 
     def advance(self, monotonic_seconds: float) -> bool:
         """Check the next slice of the current pass, or start a new pass if it is time for one.
@@ -75,9 +84,14 @@ class Reconciliation:
             return False
         began = monotonic()
         is_complete = self.step()
+        seconds = monotonic() - began
+        self._pass_seconds += seconds
         # What was written while no beat was there is found at once.
-        pause = 0.0 if self._is_first else (monotonic() - began) / MAX_SHARE
+        pause = 0.0 if self._is_first else seconds / MAX_SHARE
         self._is_first = self._is_first and not is_complete
+        if is_complete:
+            least = self._pass_seconds / MAX_IDLE_SHARE
+            self._longest_interval_seconds, self._pass_seconds = max(LONGEST_INTERVAL_SECONDS, least), 0.0
         next_pass_at = self._began_at + PASS_INTERVAL_SECONDS if is_complete else 0.0
         self._next_slice_at = max(next_pass_at, monotonic_seconds + pause)
         return True
@@ -85,7 +99,7 @@ class Reconciliation:
     def _may_begin(self, monotonic_seconds: float) -> bool:
         """Whether anything may have been written since the last pass began; if so, a pass begins."""
         before, self._written_before = self._written_before, _written()
-        is_long_ago = monotonic_seconds - self._began_at >= LONGEST_INTERVAL_SECONDS
+        is_long_ago = monotonic_seconds - self._began_at >= self._longest_interval_seconds
         if self._written_before is not None and self._written_before == before and not is_long_ago:
             return False
         self._began_at = monotonic_seconds

@@ -135,7 +135,7 @@ class Scheduler(beat.Scheduler):
             return self._max_sleep
         self._database.mark_up()
         touch_health_file("beat")
-        if not self._listener.is_listening:
+        if not self._listener.is_listening or not seconds:
             return seconds
         # In here, because Celery's own sleep cannot be ended. Logged as Celery does.
         celery_logger.debug("beat: Waking up in %.2f seconds.", seconds)
@@ -167,9 +167,9 @@ class Scheduler(beat.Scheduler):
         if self._reconciliation.advance(time.monotonic()) or remaining is None:
             remaining = agenda.read()
         self._agenda = remaining
-        return (
-            0.0 if has_more else self._seconds_to_sleep(remaining, now, remaining.now() or remaining.read_at)
-        )
+        if has_more or self._reconciliation.is_behind:
+            return 0.0
+        return self._seconds_to_sleep(remaining, now, remaining.now() or remaining.read_at)
 
     def _tell_if_set_back(self, now: datetime) -> None:
         """Otherwise nobody would know why nothing starts until the clock has caught up."""

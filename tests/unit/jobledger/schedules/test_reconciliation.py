@@ -300,6 +300,20 @@ def test_no_pass_begins_while_nothing_is_written_but_one_does_from_time_to_time(
     assert passes.advance(645)
 
 
+def test_the_longer_such_a_pass_takes_the_later_is_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter(range(1000))
+    monkeypatch.setattr(following, "SLICE_SIZE", 1)
+    monkeypatch.setattr(following, "_written", lambda: 7)
+    # Each slice takes a second.
+    monkeypatch.setattr(following, "monotonic", lambda: next(seconds))
+    hourly()
+    passes = Reconciliation()
+    checked = [second for second in range(0, 20_000, 5) if passes.advance(second)]
+    # Its two slices take one 4,000th of the 8,000 seconds until the next one.
+    # Whether one is to begin is asked every 15 seconds.
+    assert checked == [0, 5, 8010, 8060, 16015, 16065]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_what_others_write_is_noticed(tmp_path: Path) -> None:
     if connection.vendor == "postgresql":

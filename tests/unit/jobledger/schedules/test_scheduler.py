@@ -18,7 +18,7 @@ from jobledger.alerts import background
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Ping, Run, SchedulePolicy, Trigger
 from jobledger.runs.publishing import publisher
-from jobledger.schedules import agenda, due_alone, ledger
+from jobledger.schedules import agenda, due_alone, ledger, reconciliation
 from jobledger.schedules.backfills import backfilling
 from jobledger.schedules.backfills.backfilling import Terms
 from jobledger.schedules.scheduler import RETRY_SECONDS, Scheduler
@@ -180,6 +180,18 @@ def test_a_tick_with_nothing_to_do_is_one_statement(scheduler: Scheduler) -> Non
     with CaptureQueriesContext(connection) as queries:
         scheduler.tick()
     assert len(queries) == 1, [query["sql"] for query in queries]
+
+
+def test_beat_does_not_sleep_before_it_has_looked_at_all_schedules_once(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciliation, "SLICE_SIZE", 2)
+    for number in range(5):
+        hourly(f"{number}")
+    NextSlot.objects.all().delete()
+    assert [scheduler.tick(), scheduler.tick()] == [0, 0]
+    assert scheduler.tick() > 0
+    assert NextSlot.objects.count() == 5
 
 
 def test_beat_sleeps_for_at_most_a_second(scheduler: Scheduler, published: list[Run]) -> None:
