@@ -14,7 +14,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from benchmarks.scheduler.adapter import Adapter
 from benchmarks.scheduler.figures import Burst, Filled, Steady, median_ms, timed
 from benchmarks.scheduler.messages import Queue
-from benchmarks.seed.population import TASK, analyze, fill
+from benchmarks.seed.population import TASK, analyze, fill, multiply
 
 TICKS = 25
 """The number of idle ticks to warm up and to measure; enough for a whole pass of reconciliation."""
@@ -25,11 +25,13 @@ class UnexpectedBehaviourError(Exception):
     """A scheduler did not do what was to be measured."""
 
 
-def filled(adapter: Adapter, size: int, *, is_due_together: bool) -> Filled:
-    """Fill the database and let the scheduler notice it."""
+def filled(adapter: Adapter, size: int, *, is_due_together: bool, copies: int = 0) -> Filled:
+    """Fill the database and let the scheduler notice it; what it has noticed by then is copied."""
     _queue().empty()
     fill(size, is_due_together=is_due_together)
     adopted_seconds = sum(adapter.slices())
+    if copies:
+        multiply(copies)
     analyze()
     return Filled(adopted_seconds=adopted_seconds)
 

@@ -1,7 +1,7 @@
 """Inserts very many rows as fast as each database can, without signals and without model instances."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -55,6 +55,26 @@ def repeat(model: type[Model], count: int, period: timedelta) -> None:
             f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)}"
             f" FROM generate_series(%s, 1, -1) number, (SELECT * FROM {table} ORDER BY queued_at) original",
             [*periods, count],
+        )
+
+
+def copy(model: type[Model], count: int, changed: Mapping[str, str]) -> None:
+    """Have the database copy all rows this many times. ``changed`` has the SQL of columns that differ, in
+    which ``number`` is the copy's; what the rows refer to is not checked.
+    """
+    quote = connection.ops.quote_name
+    names = [str(field.column) for field in model._meta.concrete_fields]
+    columns, table = ", ".join(map(quote, names)), quote(model._meta.db_table)
+    values = ", ".join(changed.get(name) or quote(name) for name in names)
+    with _without_indexes(model), transaction.atomic(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute(
+            "WITH RECURSIVE copies(number) AS"
+            " (SELECT 1 UNION ALL SELECT number + 1 FROM copies WHERE number < %s)"
+            f" INSERT INTO {table} ({columns})"
+            f" SELECT {values} FROM copies, (SELECT * FROM {table}) original",
+            [count],
         )
 
 

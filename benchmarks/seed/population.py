@@ -3,9 +3,14 @@
 from itertools import cycle, islice
 
 from django.core.management import call_command
+from django.core.management.color import no_style
 from django.db import connection
+from django.db.models import Max
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from benchmarks.seed import bulk
+from jobledger.models import NextSlot, SchedulePolicy
 
 TASK = "tasks_app.cleanup_tokens"
 BATCH = 1000
@@ -26,6 +31,21 @@ def fill(size: int, *, is_due_together: bool) -> None:
         for number, crontab in enumerate(crontabs)
     )
     PeriodicTask.objects.bulk_create(schedules, batch_size=BATCH)
+
+
+def multiply(copies: int) -> None:
+    """Have the database copy each schedule this many times, with its policy and its next slot.
+
+    A million take a minute or two. As model instances, they would take an hour.
+    """
+    step = PeriodicTask.objects.aggregate(last=Max("pk"))["last"]
+    name = "name || ' of copy ' || number"
+    bulk.copy(PeriodicTask, copies, {"id": f"id + number * {step}", "name": name})
+    for model in (SchedulePolicy, NextSlot):
+        bulk.copy(model, copies, {"schedule_id": f"schedule_id + number * {step}"})
+    with connection.cursor() as cursor:
+        for statement in connection.ops.sequence_reset_sql(no_style(), [PeriodicTask]):
+            cursor.execute(statement)
 
 
 def analyze() -> None:

@@ -121,7 +121,8 @@ def test_an_idle_beat_with_many_schedules_is_compared_to_one_with_few(
     monkeypatch.setattr(idle, "_idle", lambda both, plan, counts: [one, one])
     figures = list(idle.ROWS[1].measure(SMOKE, "sqlite"))
     assert [(figure.here, figure.ratio) for figure in figures] == [(3, 1), (70, 1)]
-    assert [line[-1] for line in filled] == ["30", "10"]
+    assert [line[-4:] for line in filled] == [("--size", "10", "--copies", each) for each in ("2", "0")]
+    assert figures[0].title.startswith("idle beat with 30 schedules")
 
 
 def test_the_statements_of_a_workers_start_are_none_of_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
