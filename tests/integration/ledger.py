@@ -134,7 +134,12 @@ def call(
 
 def call_lasting(running: Service, job: str, **options: Any) -> UUID:
     """Call a job that keeps running, attempt after attempt, until it is allowed to end."""
-    return call(running, job, seconds=600, until=str(_end_file(running, job)), **options)
+    return call(running, job, **until_let_end(running, job), **options)
+
+
+def until_let_end(running: Service, job: str) -> dict[str, Any]:
+    """The options with which the job keeps running until it is allowed to end."""
+    return {"seconds": 600, "until": str(_end_file(running, job))}
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A Redis server, a replica of it, and a Sentinel that promotes the replica when the server dies."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ MASTER = "jobs-master"
 class Sentinels:
     """The ports of the two servers and of the Sentinel that watches them."""
 
+    running: Service
     first: int
     second: int
     sentinel: int
@@ -41,12 +43,21 @@ class Sentinels:
         with redis.Redis(port=self.sentinel, password=SENTINEL_PASSWORD) as client:
             return int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)[1])
 
+    def cut_off_replica(self) -> None:
+        """From now on, the replica learns nothing."""
+        self.running.processes["replica"].send_signal(signal.SIGSTOP)
+        with redis.Redis(port=self.first, password=PASSWORD) as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+
+    def let_replica_go_on(self) -> None:
+        self.running.processes["replica"].send_signal(signal.SIGCONT)
+
 
 @contextmanager
 def sentinels(running: Service) -> Iterator[Sentinels]:
     """Start them as processes of the service, named ``master``, ``replica`` and ``sentinel``."""
     folder = Path(tempfile.mkdtemp(prefix="jobs-sentinel-"))
-    ports = Sentinels(first=free_port(), second=free_port(), sentinel=free_port())
+    ports = Sentinels(running=running, first=free_port(), second=free_port(), sentinel=free_port())
     try:
         _start(running, "master", folder, ports.first)
         wait_until(lambda: _answers(ports.first, PASSWORD), what="the first server answers")
