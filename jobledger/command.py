@@ -12,7 +12,7 @@ What executes jobs is imported when one is executed: beat and the web server imp
 
 import sys
 from argparse import SUPPRESS
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from shutil import get_terminal_size
@@ -63,10 +63,11 @@ class JobCommand(JobDeclaration, BaseCommand):
         width = get_terminal_size().columns - 2
         kwargs.setdefault("formatter_class", partial(DjangoHelpFormatter, width=width))
         parser = super().create_parser(prog_name, subcommand, **kwargs)
-        if not self.requires_system_checks and "--skip-checks" not in option_strings(parser):
+        strings = option_strings(parser)
+        if not self.requires_system_checks and "--skip-checks" not in strings:
             # It may be in a crontab, and Django does not add it.
             parser.add_argument("--skip-checks", action="store_true", help=SUPPRESS)
-        _add_overlap_arguments(parser)
+        _add_overlap_arguments(parser, strings)
         return parser
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -149,9 +150,9 @@ class JobCommand(JobDeclaration, BaseCommand):
             self.stderr.write(f"The migrations could not be checked: {error}")
 
 
-def _add_overlap_arguments(parser: CommandParser) -> None:
-    """Skip flags that the job itself defines, or that abbreviate one of its own."""
+def _add_overlap_arguments(parser: CommandParser, strings: Collection[str]) -> None:
+    """Skip flags that the job itself defines, or that abbreviate one of its own, which are these strings."""
     texts = ("If the job is already running, wait until it has finished.", "Run even if the job is running.")
     for flag, dest, text in zip(("--wait", "--allow-overlap"), OVERLAP_OPTIONS, texts, strict=True):
-        if not any(string.startswith(flag) for string in option_strings(parser)):
+        if not any(string.startswith(flag) for string in strings):
             parser.add_argument(flag, dest=dest, action="store_true", help=text)

@@ -11,7 +11,6 @@ that Django executes.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from django.db import connections, router
@@ -55,19 +54,38 @@ class Given(Expression):
 class _Compiled:
     """A statement for one kind of database."""
 
-    texts: Sequence[str]
-    """What is between the parameters."""
-    parameters: Sequence[Any]
+    given: Mapping[str, Given]
+    pieces: Sequence[tuple[str, Sequence[Any], str]]
+    """What comes before each given value, with the parameters in it, and the value's name."""
+    end: tuple[str, Sequence[Any]]
+    """What comes after the last one."""
+
+    @classmethod
+    def of(cls, sql: str, parameters: Sequence[Any]) -> "_Compiled":
+        pieces, text, own = list[tuple[str, Sequence[Any], str]](), "", list[Any]()
+        *texts, last = sql.split("%s")
+        for before, parameter in zip(texts, parameters, strict=True):
+            text += before
+            if isinstance(parameter, Given):
+                pieces.append((text, own, parameter.name))
+                text, own = "", []
+            else:
+                text += "%s"
+                own.append(parameter)
+        given = {each.name: each for each in parameters if isinstance(each, Given)}
+        return cls(given=given, pieces=pieces, end=(text + last, own))
 
     def filled(
         self, values: Mapping[str, Any], query: Query, connection: BaseDatabaseWrapper
     ) -> tuple[str, list[Any]]:
-        given = {each.name: each for each in self.parameters if isinstance(each, Given)}
-        filled = {name: each.filled(values[name], query, connection) for name, each in given.items()}
-        found = [filled[each.name] if isinstance(each, Given) else ("%s", [each]) for each in self.parameters]
-        texts = zip(self.texts, (sql for sql, _ in found), strict=False)
-        sql = "".join([*chain.from_iterable(texts), self.texts[-1]])
-        return sql, [each for _, parameters in found for each in parameters]
+        filled = {name: each.filled(values[name], query, connection) for name, each in self.given.items()}
+        texts, parameters = list[str](), list[Any]()
+        for text, own, name in self.pieces:
+            sql, of_value = filled[name]
+            texts += text, sql
+            parameters += *own, *of_value
+        text, own = self.end
+        return "".join((*texts, text)), [*parameters, *own]
 
 
 class _Statement(Generic[M]):
@@ -84,7 +102,7 @@ class _Statement(Generic[M]):
         key = connection.alias, type(connection)
         if (compiled := self._compiled.get(key)) is None:
             sql, parameters = self._compile(connection)
-            compiled = self._compiled[key] = _Compiled(texts=sql.split("%s"), parameters=parameters)
+            compiled = self._compiled[key] = _Compiled.of(sql, parameters)
         return connection, *compiled.filled(values, self._query, connection)
 
 

@@ -90,6 +90,12 @@ def ledger_connection() -> Iterator[bool]:
             yield usual.in_atomic_block
 
 
+def is_seen_by_others() -> bool:
+    """Whether other threads see what this one writes, since it is in no transaction of its caller."""
+    usual = connections[router.db_for_write(Run)]
+    return not (is_shared(usual) and (usual.in_atomic_block or _is_in_memory(usual)))
+
+
 def savepoint() -> AbstractContextManager[object]:
     """For a statement that may fail: it must not abort the transaction around it, if there is one."""
     return transaction.atomic() if connection.in_atomic_block else nullcontext()
@@ -146,10 +152,10 @@ def is_shared(usual: BaseDatabaseWrapper) -> bool:
     if usual.vendor != "sqlite":
         return is_in_test_case(usual)
     # One that is open may be in a transaction; and in memory, another one would have a database of its own.
-    return usual.connection is not None or not _own.is_between_jobs or is_in_memory(usual)
+    return usual.connection is not None or not _own.is_between_jobs or _is_in_memory(usual)
 
 
-def is_in_memory(usual: BaseDatabaseWrapper) -> bool:
+def _is_in_memory(usual: BaseDatabaseWrapper) -> bool:
     """Whether it is a connection to a SQLite database in memory."""
     return bool(getattr(usual, "is_in_memory_db", bool)())
 
@@ -170,7 +176,7 @@ def left_as_found(usual: BaseDatabaseWrapper) -> Iterator[None]:
 
 @contextmanager
 def _swapped(alias: str, used: BaseDatabaseWrapper) -> Iterator[None]:
-    before = {each: connections[each] for each in (DEFAULT_DB_ALIAS, alias)}
+    before = {each: connections[each] for each in {DEFAULT_DB_ALIAS, alias}}
     try:
         for each in before:
             connections[each] = used

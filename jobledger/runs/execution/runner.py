@@ -17,7 +17,6 @@ from uuid import UUID
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.db import connection
 
 from jobledger.escapes import line_logger
 from jobledger.jobs import options, registry
@@ -36,7 +35,7 @@ from jobledger.runs.execution.traits import Traits
 from jobledger.runs.lease.exit_signals import defer_exit_signals, exit_on_signals, sigint_not_ignored
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import interruptible
-from jobledger.runs.ledger_connection import is_in_memory, job_begins, ledger_connection
+from jobledger.runs.ledger_connection import is_seen_by_others, job_begins, ledger_connection
 from jobledger.runs.outcome import FAILURE, SUCCESS
 from jobledger.runs.output import salvage
 from jobledger.runs.output.capture import Capture, of_worker
@@ -138,7 +137,7 @@ def execute(
 
 
 def _execute(run: Run, validation_error: str, on_start: Callable[[], object]) -> Ended | None:
-    is_isolated = _needs_process(run) and not validation_error and _may_beat()
+    is_isolated = _needs_process(run) and not validation_error and is_seen_by_others()
     last_line = (
         _execute_isolated(run, on_start) if is_isolated else _execute_claimed(run, validation_error, on_start)
     )
@@ -217,10 +216,12 @@ def execute_in_fresh_process(run_id: str, *, parent: int, report_to: int) -> NoR
     isolation.do(work, parent=parent, report_to=report_to)
 
 
-@ledger_connection()
 def _ended(run: Run) -> Run | None:
     """The run as it is now. One whose success was recorded is up to date."""
-    return run if run.status == Status.SUCCEEDED else Run.objects.filter(pk=run.pk).first()
+    if run.status == Status.SUCCEEDED:
+        return run
+    with ledger_connection():
+        return Run.objects.filter(pk=run.pk).first()
 
 
 @contextmanager
@@ -243,7 +244,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
         # Not context managers: an interrupt may be raised at any time before `clean_up` disarms it.
         try:
             try:
-                may_beat = _may_beat()
+                may_beat = is_seen_by_others()
                 end.heartbeat.start(may_beat=may_beat, tick=captured.tick)
                 # Those of the heartbeat are not the job's.
                 threads = Threads(others=[end.heartbeat.thread])
@@ -291,12 +292,6 @@ def _prepared(run: Run, captured: Capture, *, taken_over: bool) -> Iterator[RunE
             traits=Traits(taken_over=taken_over, loggers_too=not captured.restores_loggers),
             of_caller=of_caller,
         )
-
-
-@ledger_connection()
-def _may_beat() -> bool:
-    """Other threads cannot see this one's open transaction or in-memory SQLite database."""
-    return not (connection.in_atomic_block or is_in_memory(connection))
 
 
 def _call(run: Run, captured: Capture) -> None:

@@ -165,7 +165,7 @@ def test_an_isolated_run_is_given_the_schedules_time_before_it_is_killed(
 
     monkeypatch.setattr(isolation, "in_own_process", in_own_process)
     monkeypatch.setattr(Command, "isolate", True)
-    monkeypatch.setattr(runner, "_may_beat", lambda: True)
+    monkeypatch.setattr(runner, "is_seen_by_others", lambda: True)
     run = executed(recorded(time_limit=HOUR, time_limit_grace=MINUTE))
     assert given == [HOUR + MINUTE + isolation.KILL_MARGIN]
     assert run.reason_details == {"limit_seconds": 3600.0, "set_by": "schedule", "killed_by": "worker"}
