@@ -198,21 +198,23 @@ class _Gate:
         """Without a stream, it is not known where the handler writes: what it gets counts as recorded."""
         self._handler, self._stream, self._log, self._worker_log = handler, stream, log, worker_log
         self._before: Any = None
+        """Where the handler wrote before; None if it has always done so, or does so again."""
 
     def open(self) -> int:
         """Returns the handler's id."""
         self._handler.addFilter(self)
         if self._worker_log is not None and _is_stream_handler(self._handler):
-            self._before = self._handler.setStream(self._worker_log)
+            self._before = self._handler.stream
         return id(self._handler)
 
     def close(self) -> None:
         self._handler.removeFilter(self)
-        if self._before is not None and _is_stream_handler(self._handler):
-            self._handler.setStream(self._before)
+        self._write_to(self._before, is_last=True)
 
     def filter(self, record: logging.LogRecord) -> bool:
         if _is_of_service(record) or not self._log.is_of_run():
+            # Not earlier: in most runs, the service logs nothing.
+            self._write_to(self._worker_log)
             return True
         if self._log.is_recorded(record):
             return self._log.passes_on
@@ -221,6 +223,16 @@ class _Gate:
             return True
         self._log.record(record, self._handler, _formatter_of(self._handler), self._stream)
         return self._log.passes_on
+
+    def _write_to(self, stream: Any, *, is_last: bool = False) -> None:
+        """Does nothing after the last one: another thread may be about to log when the run ends."""
+        self._handler.acquire()
+        try:
+            if self._before is not None and _is_stream_handler(self._handler):
+                self._handler.setStream(stream)
+                self._before = None if is_last else self._before
+        finally:
+            self._handler.release()
 
 
 class _LastHandler(logging.Handler):

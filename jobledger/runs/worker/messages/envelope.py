@@ -110,7 +110,8 @@ def _parsed(text: bytes, what: str) -> Any:
 
 
 def _check_depth(text: bytes, what: str) -> None:
-    if depth_of(text) > MAX_DEPTH:
+    # Hardly any message has as many brackets in all, and to count them is faster.
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and depth_of(text) > MAX_DEPTH:
         raise MalformedError(f"{what} is nested more than {MAX_DEPTH} levels deep")
 
 
@@ -158,8 +159,9 @@ def _require(is_valid: Callable[[Any], bool], fields: Mapping[str, Any], name: s
 
 
 def _allow(is_valid: Callable[[Any], bool], fields: Mapping[str, Any], name: str, what: str) -> None:
-    if fields.get(name) is not None:
-        _require(is_valid, fields, name, what)
+    value = fields.get(name)
+    if value is not None and not is_valid(value):
+        raise MalformedError(f"invalid value for {what}")
 
 
 def _is_name(value: Any) -> bool:

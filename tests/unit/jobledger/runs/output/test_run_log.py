@@ -179,6 +179,13 @@ def test_what_a_job_does_to_logging_ends_with_its_run(shop: logging.Logger) -> N
     assert root.stream is sys.__stderr__  # type: ignore[attr-defined]
 
 
+def test_a_stream_that_a_job_gives_to_a_handler_is_replaced_by_the_handlers_own() -> None:
+    root = celerys_own()
+    with recording(root):
+        root.setStream(io.StringIO())  # type: ignore[attr-defined]
+    assert root.stream is sys.__stderr__  # type: ignore[attr-defined]
+
+
 def test_a_handler_that_the_job_has_added_writes_once(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = OutputRecorder(1000)
     monkeypatch.setattr(sys, "stdout", RunStream(recorder, Stream.STDOUT))
