@@ -126,6 +126,7 @@ class Background:
             close_connections()
 
     def _deliver(self, now: datetime) -> None:
+        delivery.take_back()
         for pk in delivery.ready_destinations(now):
             self._senders.start(f"destination {pk}", partial(delivery.deliver, pk))
 

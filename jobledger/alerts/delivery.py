@@ -9,7 +9,8 @@ few minutes: a thousand lost runs are one message, or two.
 If the destination does not accept the message, its deliveries wait again, and the destination is left alone
 for a time that doubles with each failure. A delivery that has been due for longer than the deadline is given
 up. If the process dies while it is sending, nobody knows whether the message has arrived: it is not sent
-again, because nothing is told twice, and the admin says so.
+again, because nothing is told twice, and the admin says so. If the database fails before anything is sent,
+the process itself knows that, and lets it wait again.
 """
 
 import uuid
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import Error, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from jobledger import clock
@@ -44,6 +45,9 @@ MAX_BACKOFF = timedelta(hours=1)
 MAX_ALERTS = 5000
 """In one message."""
 INTERRUPTED = "The process that was sending it has died. It is not sent again, since it may have arrived."
+
+_unsent: dict[uuid.UUID, int] = {}
+"""The ids of messages that this process has claimed, but has not sent, with those of their destinations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +76,15 @@ def deliver(destination_id: int) -> bool:
 
     False if there is nothing to send, another process is sending, or the destination did not accept it.
     """
-    claimed = claim(destination_id, clock.now())
-    if claimed is not None and claimed.destination.kind == DestinationKind.USER:
-        claimed = _without_unwanted(claimed)
+    message_id = uuid.uuid4()
+    try:
+        claimed = claim(destination_id, clock.now(), message_id)
+        if claimed is not None and claimed.destination.kind == DestinationKind.USER:
+            claimed = _without_unwanted(claimed)
+    except Error:
+        # It may be on record that it is being sent, even if the database has not answered.
+        _unsent[message_id] = destination_id
+        raise
     if claimed is None:
         return False
     try:
@@ -98,14 +108,25 @@ def send_test(destination: AlertDestination) -> None:
     AlertDestination.objects.filter(pk=destination.pk).update(failures=0, error="", not_before=None)
 
 
-def claim(destination_id: int, now: datetime) -> Claimed | None:
+def take_back() -> None:
+    """Let what this process has claimed, but could not begin to send, wait again."""
+    for message_id, destination_id in list(_unsent.items()):
+        unsent = AlertDelivery.objects.filter(message=message_id, state=DeliveryState.SENDING)
+        waiting = {"state": DeliveryState.WAITING, "message": None, "changed_at": clock.now()}
+        with transaction.atomic():
+            if unsent.update(**waiting, attempts=F("attempts") - 1):
+                ours = AlertDestination.objects.filter(pk=destination_id, busy_by=IDENTITY)
+                ours.update(busy_until=None)
+        del _unsent[message_id]
+
+
+def claim(destination_id: int, now: datetime, message_id: uuid.UUID) -> Claimed | None:
     """Claim the destination and what is due to it; None if another process has it, or nothing is due."""
     with transaction.atomic():
         ready = _ready(now).filter(pk=destination_id)
         if not ready.update(busy_until=now + CLAIM, busy_by=IDENTITY):
             return None
         _mark_interrupted(AlertDelivery.objects.filter(destination=destination_id), now)
-        message_id = uuid.uuid4()
         waiting = AlertDelivery.objects.filter(destination=destination_id, state=DeliveryState.WAITING)
         # With those that are still waiting for others.
         soon = waiting.filter(due_at__lte=now + timedelta(seconds=settings.ALERT_WAIT_SECONDS))

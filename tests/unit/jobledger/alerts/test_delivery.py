@@ -435,16 +435,16 @@ def due(clock: time_machine.Traveller) -> AlertDestination:
 
 
 def test_a_destination_is_claimed_by_one_process_at_a_time(due: AlertDestination) -> None:
-    first = delivery.claim(due.pk, timezone.now())
+    first = delivery.claim(due.pk, timezone.now(), uuid4())
     assert first is not None
-    assert delivery.claim(due.pk, timezone.now()) is None
+    assert delivery.claim(due.pk, timezone.now(), uuid4()) is None
     assert delivery.ready_destinations(timezone.now()) == []
 
 
 def test_a_process_that_dies_while_it_sends_leaves_nothing_that_is_sent_twice(
     due: AlertDestination, clock: time_machine.Traveller, smtp: Received
 ) -> None:
-    delivery.claim(due.pk, timezone.now())
+    delivery.claim(due.pk, timezone.now(), uuid4())
     fail(job="lasting")
     clock.shift(delivery.CLAIM)
     assert deliver_all() == 1
@@ -455,7 +455,7 @@ def test_a_process_that_dies_while_it_sends_leaves_nothing_that_is_sent_twice(
 def test_the_claim_of_a_process_that_has_died_ends_when_that_is_noticed(
     due: AlertDestination, clock: time_machine.Traveller, smtp: Received
 ) -> None:
-    delivery.claim(due.pk, timezone.now())
+    delivery.claim(due.pk, timezone.now(), uuid4())
     fail(job="lasting")
     clock.shift(ABSENT_AFTER)
     assert deliver_all() == 1
@@ -465,7 +465,7 @@ def test_the_claim_of_a_process_that_has_died_ends_when_that_is_noticed(
 def test_the_claim_of_a_process_that_is_alive_lasts_until_it_must_be_done(
     due: AlertDestination, clock: time_machine.Traveller, smtp: Received
 ) -> None:
-    delivery.claim(due.pk, timezone.now())
+    delivery.claim(due.pk, timezone.now(), uuid4())
     clock.shift(delivery.CLAIM - timedelta(seconds=1))
     identity, now = IDENTITY, timezone.now()
     ServiceProcess.objects.create(kind=ProcessKind.BEAT, name="b", identity=identity, seen_at=now)
@@ -478,7 +478,7 @@ def test_the_claim_of_a_process_that_is_alive_lasts_until_it_must_be_done(
 def test_what_was_interrupted_is_marked_even_if_nothing_else_is_sent(
     due: AlertDestination, clock: time_machine.Traveller
 ) -> None:
-    delivery.claim(due.pk, timezone.now())
+    delivery.claim(due.pk, timezone.now(), uuid4())
     clock.shift(delivery.CLAIM)
     delivery.tidy(timezone.now())
     assert states() == ["unknown"]
