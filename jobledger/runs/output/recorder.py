@@ -20,6 +20,7 @@ from itertools import groupby
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from operator import itemgetter
 from struct import Struct
+from typing import cast
 from uuid import UUID
 
 from jobledger import compiled
@@ -49,7 +50,9 @@ _PART = re.compile(rb"([\xfe\xff])([^\xfe\xff]+)")
 _PART_BYTES = 4096
 _GATHERED_LENGTH = 1000
 """In characters: longer texts are not gathered."""
-_GATHERED_TEXTS = 200
+_GATHERED_TEXTS = 400
+_Gathered = str | tuple[Stream, str]
+"""Of stdout, to which jobs write most, it is only the text: to make a pair is a fifth of the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,7 @@ class OutputRecorder:
         self._writing_thread: int | None = None
         self._gathers = memory is None
         # Any thread, and a signal handler, may append to it at any time.
-        self._gathered = list[tuple[Stream, str]]()
+        self._gathered = list[_Gathered]()
         self._pid = os.getpid()
         self.before_write: Callable[[], None] = _do_nothing
         """Records what has been written elsewhere before."""
@@ -115,13 +118,14 @@ class OutputRecorder:
         if not self._gathers or len(text) > _GATHERED_LENGTH or self.before_write is not _do_nothing:
             self.write_utf8(stream, readable(text).encode())
             return
-        self._gathered.append((stream, text))
+        self._gathered.append(text if stream is Stream.STDOUT else (stream, text))
         if len(self._gathered) >= _GATHERED_TEXTS:
             self._end_gathering()
 
     def passing_on(self, stream: Stream, pass_on: Callable[[str], object]) -> Callable[[str], int]:
         """``write`` for a stream that first passes each text on: one call, since jobs write millions."""
         gathered, longest = self._gathered, _GATHERED_LENGTH if self._gathers else -1
+        is_stdout = stream is Stream.STDOUT
 
         def write(text: str) -> int:
             pass_on(text)
@@ -129,7 +133,7 @@ class OutputRecorder:
             if length > longest or self.before_write is not _do_nothing:
                 self.write(stream, text)
             else:
-                gathered.append((stream, text))
+                gathered.append(text if is_stdout else (stream, text))
                 if len(gathered) >= _GATHERED_TEXTS:
                     self._end_gathering()
             return length
@@ -158,11 +162,10 @@ class OutputRecorder:
 
     def _store_gathered(self) -> None:
         while gathered := self._gathered[:]:
-            for stream, group in groupby(gathered, key=itemgetter(0)):
-                texts = [text for _, text in group]
-                self._store(stream, readable("".join(texts)).encode())
+            for stream, text, count in _joined(gathered):
+                self._store(stream, readable(text).encode())
                 # Not before: an interrupt may be raised at any time.
-                del self._gathered[: len(texts)]
+                del self._gathered[:count]
 
     def _end_gathering(self) -> None:
         if self._gathered:
@@ -309,6 +312,19 @@ class UnsavedRecorder(OutputRecorder):
 
 def _do_nothing() -> None:
     pass
+
+
+def _joined(gathered: Sequence[_Gathered]) -> Iterator[tuple[Stream, str, int]]:
+    """What was written to one stream after another, with the number of texts."""
+    try:
+        text = "".join(cast("Sequence[str]", gathered))
+    except TypeError:  # Some are not on stdout.
+        pairs = [(Stream.STDOUT, each) if isinstance(each, str) else each for each in gathered]
+        for stream, group in groupby(pairs, key=itemgetter(0)):
+            texts = [text for _, text in group]
+            yield stream, "".join(texts), len(texts)
+    else:
+        yield Stream.STDOUT, text, len(gathered)
 
 
 def memory_bytes(limit_bytes: int) -> int:
