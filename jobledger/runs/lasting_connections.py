@@ -72,6 +72,18 @@ def was_closed(connection: BaseDatabaseWrapper) -> bool:
     return bool(poll.poll(0))
 
 
+def written(connection: BaseDatabaseWrapper) -> object:
+    """What differs once other connections have written to SQLite's file, while this one is open; None if
+    that is unknown.
+    """
+    # A database in memory is shared by all connections.
+    if connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA data_version")
+        return connection.connection, *cursor.fetchone()
+
+
 def _note(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
     _opened[connection] = _Opened(at=monotonic(), file=file_of(connection))
 

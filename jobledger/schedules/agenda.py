@@ -21,6 +21,7 @@ from jobledger.alerts import delivery, pings
 from jobledger.conf import settings
 from jobledger.jobs import registry
 from jobledger.models import Backfill, NextSlot, Ping, Run, SentryReport, Status
+from jobledger.runs import lasting_connections
 from jobledger.runs.lease import rescue
 from jobledger.runs.publishing import publisher
 
@@ -56,6 +57,8 @@ class Agenda:
     """The database's time when it was read."""
     clocks: Clocks = field(default_factory=Clocks.read)
     """Those of this process at that time."""
+    written: object = None
+    """What differs once anybody has written to the database since then; None if that is unknown."""
     is_complete: bool = True
     """Whether it says when a second schedule is due."""
     next_due_at: datetime | None
@@ -98,7 +101,13 @@ class Agenda:
     def without_first(self, *, due_again_at: datetime | None) -> Self:
         """What is left once the schedule that is due first was recorded."""
         times = [at for at in (self.following_due_at, due_again_at) if at]
-        return replace(self, next_due_at=min(times, default=None), following_due_at=None, is_complete=False)
+        return replace(
+            self, next_due_at=min(times, default=None), following_due_at=None, is_complete=False, written=None
+        )
+
+    def is_current(self) -> bool:
+        """Whether it is known that nothing was written since it was read."""
+        return self.written is not None and self.written == _written(_connection())
 
     def now(self) -> datetime | None:
         """The database's time now; None if it has to be asked."""
@@ -113,7 +122,9 @@ def is_due(at: datetime | None, now: datetime) -> bool:
 
 def read() -> Agenda:
     """The agenda as it is now in the database."""
-    connection = connections[router.db_for_read(Run)]
+    connection = _connection()
+    # Before, so that what is written meanwhile is noticed later.
+    written = _written(connection)
     reports = bool(settings.SENTRY_DSN)
     statement, parameters = _statement(
         connection, clock.as_sql(), tuple(registry.all_jobs()), reports=reports
@@ -125,6 +136,7 @@ def read() -> Agenda:
         backfill, chain, result, *messages = times
     return Agenda(
         read_at=read_at or clock.now(),
+        written=written,
         next_due_at=due_at,
         following_due_at=following,
         next_publish_after=publish_after,
@@ -135,6 +147,15 @@ def read() -> Agenda:
         next_result=result,
         next_message=min(filter(None, messages), default=None),
     )
+
+
+def _connection() -> BaseDatabaseWrapper:
+    return connections[router.db_for_read(Run)]
+
+
+def _written(connection: BaseDatabaseWrapper) -> object:
+    by_others = lasting_connections.written(connection)
+    return by_others and (by_others, connection.connection.total_changes)
 
 
 @lru_cache(maxsize=2)

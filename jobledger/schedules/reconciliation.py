@@ -10,7 +10,6 @@ the time.
 
 from collections.abc import Collection
 from datetime import datetime
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -20,7 +19,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger import clock
 from jobledger.models import Calendar, NextSlot, Pause, Predecessor, ScheduleCalendar, SchedulePolicy
-from jobledger.runs import ordinary_tasks
+from jobledger.runs import lasting_connections, ordinary_tasks
 from jobledger.runs.publishing import wake_up
 from jobledger.schedules import calendars, ledger, stored_schedules
 from jobledger.schedules.chains import links
@@ -122,16 +121,12 @@ class Reconciliation:
 def _written() -> object:
     """Something that differs after anybody has written what a pass compares; None if that is unknown."""
     connection = connections[router.db_for_read(PeriodicTask)]
+    if connection.vendor != "postgresql":
+        return lasting_connections.written(connection)
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            # Counted with a delay, so that a change may count twice, but never not at all.
-            cursor.execute(_ROWS_WRITTEN, [_COMPARED])
-            return cursor.fetchone()
-        if connection.vendor == "sqlite" and Path(connection.settings_dict["NAME"]).exists():
-            # By other connections, while this one is open. One in memory is shared by all of them.
-            cursor.execute("PRAGMA data_version")
-            return connection.connection, *cursor.fetchone()
-    return None
+        # Counted with a delay, so that a change may count twice, but never not at all.
+        cursor.execute(_ROWS_WRITTEN, [_COMPARED])
+        return cursor.fetchone()
 
 
 def _changed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:

@@ -75,6 +75,9 @@ class _Unclaimed:
     def __init__(self) -> None:
         self._runs: list[Run] = []
 
+    def __bool__(self) -> bool:
+        return bool(self._runs)
+
     def add(self, sent: list[Run]) -> None:
         self._runs += [run for run in sent if publisher.is_job(run)]
         if tasks := [run for run in sent if not publisher.is_job(run)]:
@@ -179,10 +182,14 @@ class Scheduler(beat.Scheduler):
             logger.warning(text, formats.duration(latest - now), formats.exact(latest))
 
     def _current_agenda(self) -> tuple[Agenda, datetime]:
-        """The agenda and the time. If beat has slept until a schedule is due, it does not read it again."""
+        """The agenda and the time. It is not read again if beat has slept until a schedule is due, or if
+        nothing can have changed it.
+        """
         known, self._agenda = self._agenda, None
-        if known and (now := known.now()) and agenda.is_due(known.next_due_at, now):
-            return known, now
+        if known and (now := known.now()):
+            is_awaited = agenda.is_due(known.next_due_at, now)
+            if is_awaited or (not self._unclaimed and known.is_current()):
+                return known, now
         todo = agenda.read()
         self._unclaimed.mark(todo)
         return todo, todo.read_at

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -206,9 +206,14 @@ def touch_health_file(process: str) -> None:
     if not directory:
         return
     try:
-        (Path(directory) / process).touch()
+        _health_file(str(directory), process).touch()
     except OSError as error:
         logger.warning("Cannot write the health file of %s: %s", process, error)
+
+
+@lru_cache(maxsize=4)
+def _health_file(directory: str, process: str) -> Path:
+    return Path(directory) / process
 
 
 def _touch_worker_file(**kwargs: object) -> None:

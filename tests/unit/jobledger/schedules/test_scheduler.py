@@ -1,6 +1,8 @@
 """A tick records, publishes, and returns when the next one is needed; no outage ends beat."""
 
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from pytest_django import Settings
 from jobledger.alerts import background
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Ping, Run, SchedulePolicy, Trigger
+from jobledger.runs import lasting_connections
 from jobledger.runs.publishing import publisher
 from jobledger.schedules import agenda, due_alone, ledger, reconciliation
 from jobledger.schedules.backfills import backfilling
@@ -192,6 +195,56 @@ def test_beat_does_not_sleep_before_it_has_looked_at_all_schedules_once(
     assert [scheduler.tick(), scheduler.tick()] == [0, 0]
     assert scheduler.tick() > 0
     assert NextSlot.objects.count() == 5
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The SQLite file in which all is, where beat can tell whether others have written."""
+    if connection.vendor != "sqlite":
+        pytest.skip("only with SQLite")
+    path = str(tmp_path / "db.sqlite3")
+    monkeypatch.setattr(agenda, "monotonic", seconds_since_noon)
+    hourly()
+    with closing(sqlite3.connect(path)) as copy:
+        connection.connection.backup(copy)
+    with in_a_file(path, init_command="PRAGMA journal_mode=WAL"):
+        yield path
+        connection.close()
+
+
+def test_the_agenda_in_a_file_is_not_read_again_while_nobody_else_writes(
+    scheduler: Scheduler, file: str
+) -> None:
+    lasting_connections.keep()
+    for _ in range(2):
+        scheduler.tick()
+    assert statements_of_a_tick(scheduler) == ["PRAGMA data_version"]
+
+
+def test_what_others_write_to_the_file_is_on_the_agenda_of_the_next_tick(
+    scheduler: Scheduler, published: list[Run], file: str
+) -> None:
+    for _ in range(2):
+        scheduler.tick()
+    earlier = ", ".join(
+        f"{name} = datetime({name}, '-1 hour')" for name in ("slot", "due_at", "handled_until")
+    )
+    with closing(sqlite3.connect(file)) as other, other:
+        other.execute(f"UPDATE jobledger_nextslot SET {earlier}")
+    scheduler.tick()
+    assert [run.scheduled_for for run in published] == [NOON]
+
+
+def test_what_beat_itself_has_written_to_the_file_is_on_its_agenda(
+    scheduler: Scheduler, published: list[Run], file: str
+) -> None:
+    scheduler.tick()
+    for hours in (1, 2):
+        with time_machine.travel(NOON + hours * HOUR, tick=False) as wall:
+            for _ in range(3):
+                scheduler.tick()
+                wall.shift(1)
+        assert [run.scheduled_for for run in published] == [NOON + each * HOUR for each in (1, 2)[:hours]]
 
 
 def test_beat_sleeps_for_at_most_a_second(scheduler: Scheduler, published: list[Run]) -> None:
