@@ -12,9 +12,9 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from tests.databases import pytest_itemcollected
+from tests.databases import pytest_ignore_collect, pytest_itemcollected
 
-__all__ = ["pytest_itemcollected"]
+__all__ = ["pytest_ignore_collect", "pytest_itemcollected"]
 
 # How long an example takes depends more on the machine than on the code; the first one may import half of it.
 hypothesis.settings.register_profile(

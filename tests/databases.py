@@ -4,7 +4,8 @@ What the ORM does with plain lookups and saves is Django's affair, and the same 
 test that uses a database runs on every one if the module that it tests, by its file's place and name,
 writes more than that: expressions, aggregates, locks, batches, transactions or SQL of its own. So does a
 test whose file mentions a database or its errors, one of no single module, one with real transactions, and
-one marked ``every_database``.
+one marked ``every_database``. With the option ``-m "… not one_database …"``, files without any of these
+are not even imported.
 """
 
 import re
@@ -28,6 +29,25 @@ MENTIONED = re.compile(
     r"(?i:postgres|sqlite)|\b(?:Data|Integrity|Operational|Programming|Database)Error\b"
     r"|\bconnection\.(?!queries)|\\(?:x00|u0000|0)"
 )
+
+REAL_TRANSACTIONS = re.compile(r"\btransaction=True\b|\btransactional_db\b")
+ALL_FOR_ONE = re.compile(r"^pytestmark = \[[^]]*\bone_database\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Save the time to import what would be deselected."""
+    is_for_databases = "not one_database" in config.getoption("markexpr")
+    return True if is_for_databases and is_for_one_database(collection_path) else None
+
+
+def is_for_one_database(test_file: Path) -> bool:
+    """Whether it is known from the text of a file that none of its tests runs on every database."""
+    if UNIT_TESTS not in test_file.parents or not test_file.match("test_*.py"):
+        return False
+    text = test_file.read_text()
+    if "every_database" in text or REAL_TRANSACTIONS.search(text):
+        return False
+    return "django_db" not in text or bool(ALL_FOR_ONE.search(text)) or not concerns_databases(test_file)
 
 
 @pytest.hookimpl(tryfirst=True)

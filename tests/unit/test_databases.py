@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import MENTIONED, MORE_THAN_PLAIN, UNIT_TESTS, concerns_databases, sources_of
+from tests.databases import (
+    MENTIONED,
+    MORE_THAN_PLAIN,
+    UNIT_TESTS,
+    concerns_databases,
+    is_for_one_database,
+    sources_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,3 +78,22 @@ def test_locks_errors_and_what_has_no_module_are_tested_on_every_database(module
 
 def test_a_page_without_sql_of_its_own_is_tested_on_one_database() -> None:
     assert not concerns_databases(UNIT_TESTS / "jobledger/admin/tokens/test_pages.py")
+
+
+def test_a_file_that_is_not_imported_has_no_test_for_every_database(request: pytest.FixtureRequest) -> None:
+    """Of all files that have been collected now."""
+    left_out = [item for item in request.session.items if is_for_one_database(item.path)]
+    marks = [{mark.name for mark in item.iter_markers()} for item in left_out]
+    assert [item.nodeid for item, names in zip(left_out, marks, strict=True) if runs_everywhere(names)] == []
+
+
+def runs_everywhere(marks: set[str]) -> bool:
+    """As the Makefile says it."""
+    return ("django_db" in marks and "one_database" not in marks) or "every_database" in marks
+
+
+def test_a_file_is_left_out_if_no_database_can_change_what_it_tests() -> None:
+    assert is_for_one_database(UNIT_TESTS / "jobledger" / "schedules" / "rules" / "test_slots.py")
+    assert is_for_one_database(UNIT_TESTS / "jobledger" / "schedules" / "test_backlog_properties.py")
+    assert not is_for_one_database(UNIT_TESTS / "jobledger" / "runs" / "test_overlap.py")
+    assert not is_for_one_database(UNIT_TESTS / "conftest.py")
