@@ -57,13 +57,10 @@ def _of_pages() -> list[Figure]:
 
     from benchmarks.ledger.costs import Costs
     from benchmarks.pages.times import names
-    from jobledger import clock
-    from jobledger.metrics import totals
 
     costs, client = Costs(), Client(headers={"host": "localhost"})
     client.force_login(get_user_model().objects.create_superuser("benchmark"))
-    with costs.step("count"):
-        totals.count_all(clock.now())
+    _skip_counting()
     known = names()
     # Metrics are counted by another thread.
     for title, path in (*(page for page in PAGES if page[0] != "metrics"), *MORE_PAGES):
@@ -72,7 +69,16 @@ def _of_pages() -> list[Figure]:
         with costs.step(title):
             for _ in range(REQUESTS):
                 _get(client, path.format(**known))
-    return _figures(costs, REQUESTS)[1:]
+    return _figures(costs, REQUESTS)
+
+
+def _skip_counting() -> None:
+    """As if all runs had been added to the totals, which takes long, but as long for each run."""
+    from jobledger.models import CountedUntil, Run
+
+    newest = Run.objects.newest_first()[0]
+    values = {"queued_at": newest.queued_at, "run_id": newest.pk, "counted_at": newest.queued_at}
+    CountedUntil.objects.update_or_create(pk=1, defaults=values)
 
 
 def _get(client: Any, path: str) -> None:

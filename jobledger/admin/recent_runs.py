@@ -10,15 +10,14 @@ is a hollow box.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 from html import escape
 from statistics import median
 from typing import Any, Self
 from uuid import UUID
 
-from django.db.models import Count, DateTimeField, Min, OuterRef, Q, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -38,7 +37,6 @@ _COLUMNS: tuple[str | Unconverted, ...] = (
     *(Unconverted(name) for name in ("queued_at", "started_at", "finished_at")),
 )
 
-_BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
 _STEP, _BAR_WIDTH = 6, 5
 _GROUND, _HEIGHT = 20, 24
@@ -180,15 +178,16 @@ def schedule_counts(jobs: Iterable[Job]) -> Mapping[str, ScheduleCounts]:
 
 def runs_of_schedules(schedule_ids: Collection[int], limit: int) -> dict[int, NewestRuns]:
     """Up to ``limit`` runs of each schedule. Schedules without runs are omitted."""
+    if len(schedule_ids) == 1:
+        # A single statement that reads no more of the index, however many runs there are.
+        (only,) = schedule_ids
+        newest = Run.objects.newest_of_schedule(only).values_list(*_COLUMNS)[: limit + 1]
+        runs = [_recent_run(*values) for values in newest]
+        return {only: NewestRuns.of(runs, limit, has_ties=False)} if runs else {}
     # Not combined one by one, which would copy those before each time.
     conditions = [
         Q(schedule=schedule_id) if oldest is None else Q(schedule=schedule_id, queued_at__gte=oldest)
-        for schedule_id, oldest in (
-            _oldest_in_limit(schedule_ids, limit)
-            if len(schedule_ids) > 1
-            # Of a single one, a subquery in the same statement is as fast.
-            else ((each, _oldest_of(each, limit)) for each in schedule_ids)
-        )
+        for schedule_id, oldest in _oldest_in_limit(schedule_ids, limit)
     ]
     found: dict[int, list[RecentRun]] = {}
     # An empty condition would match every run.
@@ -253,20 +252,14 @@ def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _oldest_in_limit(schedule_ids: Collection[int], limit: int) -> Iterable[tuple[int, datetime | None]]:
     """When the ``limit``-th newest run of each schedule was queued; None if there are fewer runs."""
-    # One index lookup per schedule. The times become literals in the second query instead of a join:
-    # PostgreSQL would underestimate how selective the join is, and read all runs.
+    # One index lookup per schedule. The times become literals in the second query instead of a join or a
+    # subquery: PostgreSQL would underestimate how selective these are, and read all runs.
     newest = Run.objects.filter(schedule=OuterRef("pk")).order_by("-queued_at").values("queued_at")
     schedules = PeriodicTask.objects.filter(pk__in=schedule_ids).order_by()
     pairs: Iterable[tuple[int, datetime | None]] = schedules.values_list(
         "pk", Subquery(newest[limit - 1 : limit])
     )
     return pairs
-
-
-def _oldest_of(schedule_id: int, limit: int) -> Coalesce:
-    """The same of one schedule, as an expression: before all runs if there are fewer."""
-    newest = Run.objects.filter(schedule=schedule_id).order_by("-queued_at").values("queued_at")
-    return Coalesce(Subquery(newest[limit - 1 : limit]), Value(_BEFORE_ALL, output_field=DateTimeField()))
 
 
 def _recent_run(

@@ -1,5 +1,6 @@
 """Statistics of the newest runs, in a constant number of queries."""
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -137,6 +138,25 @@ def test_the_limit_applies_to_runs_queued_at_the_same_time() -> None:
     for _ in range(5):
         run_of(schedule)
     assert len(recent_runs.runs_of_schedules([schedule.pk], 3)[schedule.pk].runs) == 3
+
+
+def test_runs_of_one_schedule_are_read_in_the_order_of_the_index_and_no_more_of_them() -> None:
+    """PostgreSQL cannot know how few runs are later than what a subquery finds, and read all."""
+    schedule = hourly()
+    for minutes_ago in range(9):
+        run_of(schedule, minutes_ago=minutes_ago)
+    with CaptureQueriesContext(connection) as asked:
+        found = recent_runs.runs_of_schedules([schedule.pk], 3)[schedule.pk]
+    assert (len(found.runs), len(found.counted), len(asked)) == (3, 3, 1)
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+        cursor.execute(f"{explain} {asked[0]['sql']}")
+        plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
+    assert "run_by_schedule" in plan
+    assert not re.search("SUBQUERY|InitPlan|TEMP B-TREE|Sort|Bitmap", plan)
+    assert asked[0]["sql"].endswith("LIMIT 4")
 
 
 def test_many_schedules_take_two_queries(django_assert_num_queries: Any) -> None:
