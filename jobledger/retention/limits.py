@@ -12,6 +12,7 @@ is an old one (its header does). So a deleted run cannot start again.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,6 @@ from jobledger.alerts import failure_pauses
 from jobledger.conf import settings
 from jobledger.jobs import registry
 from jobledger.models import FAILURES, SUCCESSES, Run, Status, Trigger
-from jobledger.models.run import RunQuerySet
 
 MIN_KEPT = timedelta(days=1)
 """Whatever is set. Clocks that are set back, and messages that are delivered late, are off by less."""
@@ -33,7 +33,7 @@ class OldRun:
     queued_at: datetime
     ended_at: datetime
     job: str
-    is_over: bool
+    status: Status
     schedule_id: int | None
     parent_id: UUID | None
 
@@ -49,7 +49,7 @@ def old_run(values: Sequence[Any]) -> OldRun:
         queued_at=queued_at,
         ended_at=finished_at or queued_at,
         job=job,
-        is_over=Status(status).is_final,
+        status=Status(status),
         schedule_id=schedule_id,
         parent_id=parent_id,
     )
@@ -80,22 +80,27 @@ class JobLimits:
         self._job = job
         self.ended_before = ended_before(job, now)
         self.queued_before = self._find_queued_before() if self.ended_before else None
-        self._kept = (
-            set(_last_success_and_failure(Run.objects.newest_of_job(job))) if self.queued_before else set()
-        )
-        self._kept_of_schedules: dict[int, set[UUID]] = {}
+        self._last_of = cache(self._find_last)
+        self._deciding_of = cache(self._find_deciding)
 
     def may_go(self, run: OldRun) -> bool:
         """Whether the run itself may be deleted, whatever other rows need it."""
         if self.queued_before is None or self.ended_before is None:
             return False
         is_old = run.queued_at < self.queued_before and run.ended_at < self.ended_before
-        return (
-            run.is_over
-            and is_old
-            and run.pk not in self._kept
-            and run.pk not in self._kept_of(run.schedule_id)
-        )
+        return run.status.is_final and is_old and not self._is_last(run) and not self._is_deciding(run)
+
+    def _is_last(self, run: OldRun) -> bool:
+        """Whether it is the last success or failure of its job, or of its schedule.
+
+        The last failure is only looked for if there is one: of a job that has never failed, that would read
+        all runs.
+        """
+        kinds = [statuses for statuses in (SUCCESSES, FAILURES) if run.status in statuses]
+        return any(run.pk == self._last_of(of, kind) for kind in kinds for of in {None, run.schedule_id})
+
+    def _is_deciding(self, run: OldRun) -> bool:
+        return run.schedule_id is not None and run.pk in self._deciding_of(run.schedule_id)
 
     def _find_queued_before(self) -> datetime | None:
         """The oldest of the runs that are kept for their number, but no later than the other limit."""
@@ -108,15 +113,17 @@ class JobLimits:
         )
         return min(kept, self.ended_before) if kept and self.ended_before else None
 
-    def _kept_of(self, schedule_id: int | None) -> set[UUID]:
-        if schedule_id is None:
-            return set()
-        if schedule_id not in self._kept_of_schedules:
-            deciding = failure_pauses.deciding_runs(self._job, schedule_id)
-            runs = Run.objects.newest_of_schedule(schedule_id).exclude(trigger=Trigger.BACKFILL)
-            last = _last_success_and_failure(runs)
-            self._kept_of_schedules[schedule_id] = {*last, *deciding}
-        return self._kept_of_schedules[schedule_id]
+    def _find_last(self, schedule_id: int | None, statuses: tuple[Status, ...]) -> UUID | None:
+        """The last run that ended so, of the schedule or, if there is none, of the job."""
+        newest = (
+            Run.objects.newest_of_job(self._job)
+            if schedule_id is None
+            else Run.objects.newest_of_schedule(schedule_id).exclude(trigger=Trigger.BACKFILL)
+        )
+        return newest.that_ended(*statuses).values_list("pk", flat=True).first()
+
+    def _find_deciding(self, schedule_id: int) -> set[UUID]:
+        return set(failure_pauses.deciding_runs(self._job, schedule_id))
 
 
 def ended_before(job: str, now: datetime) -> datetime | None:
@@ -129,11 +136,3 @@ def ended_before(job: str, now: datetime) -> datetime | None:
         return None
     days = settings.KEEP_DAYS if declared.keep_for is None else declared.keep_for / timedelta(days=1)
     return before(now, days)
-
-
-def _last_success_and_failure(newest_first: RunQuerySet) -> Sequence[UUID]:
-    return [
-        pk
-        for statuses in (SUCCESSES, FAILURES)
-        for pk in newest_first.that_ended(*statuses).values_list("pk", flat=True)[:1]
-    ]

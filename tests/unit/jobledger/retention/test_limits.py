@@ -93,6 +93,20 @@ def test_each_schedule_keeps_its_last_success_and_its_last_failure() -> None:
     assert [is_there(run) for run in (old, success, failure)] == [False, True, True]
 
 
+def test_failures_are_only_looked_for_if_there_are_some() -> None:
+    """Of a job that has never failed, this would read all runs."""
+    made = schedule()
+    for days in (91, 90, 1):
+        ended(days, schedule=made)
+    with CaptureQueriesContext(connection) as queries:
+        assert prune() == {"runs of probe": 2}
+    assert [each["sql"] for each in queries if "timed_out" in each["sql"]] == []
+    ended(89, schedule=made, status=Status.TIMED_OUT)
+    with CaptureQueriesContext(connection) as queries:
+        assert prune() == {}
+    assert sum("timed_out" in each["sql"] for each in queries) == 1
+
+
 def test_a_backfills_run_is_as_old_as_it_is_and_not_as_its_slot() -> None:
     ended(1)
     run = ended(2, trigger=Trigger.BACKFILL, scheduled_for=timezone.now() - timedelta(days=90))
