@@ -50,7 +50,7 @@ def _store(run: Run, value: Any) -> None:
     if value is None and run.attempt == 1:
         return
     with ledger_connection():
-        running = Run.objects.filter(pk=run.pk, status=Status.RUNNING, attempt=run.attempt)
+        running = Run.objects.filter(pk=run.pk, attempt=run.attempt).in_state(Status.RUNNING)
         running.update(return_value=value)
     run.return_value = value
 

@@ -99,19 +99,26 @@ def id_prefix(text: str) -> str | None:
     return digits if _HEXADECIMAL.fullmatch(digits) else None
 
 
+def _is_time(now: datetime | models.expressions.Combinable) -> models.Q:
+    is_not_too_early = models.Q(start_after=None) | models.Q(start_after__lte=now)
+    return is_not_too_early & (models.Q(start_before=None) | models.Q(start_before__gt=now))
+
+
 class RunQuerySet(models.QuerySet["Run"]):
     def move(self, pk: uuid.UUID, *, from_status: Status, to: Status, **changes: Any) -> bool:
         """Move a run from one state to another; returns whether it was in the first.
 
         False means that another process was faster, and the caller must leave the run alone.
         """
-        return self.filter(pk=pk, status=from_status).update(status=to, **changes) == 1
+        return self.filter(pk=pk).in_state(from_status).update(status=to, **changes) == 1
 
     def startable(self, now: datetime | models.expressions.Combinable) -> Self:
         """Queued runs that may start now: after their backoff, and before their deadline."""
-        is_not_too_early = models.Q(start_after=None) | models.Q(start_after__lte=now)
-        is_not_too_late = models.Q(start_before=None) | models.Q(start_before__gt=now)
-        return self.filter(is_not_too_early, is_not_too_late, status=Status.QUEUED)
+        return self.filter(_is_time(now), status=Status.QUEUED)
+
+    def startable_run(self, pk: Any, now: datetime | models.expressions.Combinable) -> Self:
+        """This run, if it is one of those."""
+        return self.filter(_is_time(now), pk=pk).in_state(Status.QUEUED)
 
     def with_id_prefix(self, text: str) -> Self:
         """The runs whose id has this prefix; none if it is not a valid prefix, or too short."""
@@ -140,8 +147,15 @@ class RunQuerySet(models.QuerySet["Run"]):
 
         With a plain condition, SQLite would sort all runs with these statuses instead.
         """
-        outcome = Coalesce("status", models.Value(""))
-        return self.annotate(outcome=outcome).filter(outcome__in=statuses)
+        return self.in_state(*statuses)
+
+    def in_state(self, *statuses: Status) -> Self:
+        """Those in one of the states, to be found by another index than that on the status, such as by id.
+
+        With a plain condition, PostgreSQL may look for the id among all that are queued: it expects none if
+        there were none when the table was analyzed.
+        """
+        return self.alias(state=Coalesce("status", models.Value(""))).filter(state__in=statuses)
 
     def newest_first(self) -> Self:
         return self.order_by("-queued_at", "-pk")

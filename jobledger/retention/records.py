@@ -68,7 +68,7 @@ def _old_alerts(cutoff: datetime) -> QuerySet[Alert]:
     undelivered = AlertDelivery.objects.filter(
         alert=OuterRef("pk"), state__in=(DeliveryState.WAITING, DeliveryState.SENDING)
     )
-    live = Run.objects.filter(pk=OuterRef("run"), status__in=LIVE)
+    live = Run.objects.filter(pk=OuterRef("run")).in_state(*LIVE)
     exists = PeriodicTask.objects.filter(pk=OuterRef("schedule"))
     later_success = Run.objects.filter(
         schedule=OuterRef("schedule"), status__in=SUCCESSES, queued_at__gt=OuterRef("time")

@@ -107,7 +107,7 @@ def _success(*columns: str) -> compiled.Update[Run]:
     def update() -> tuple[QuerySet[Run], dict[str, Given]]:
         is_silent = recording.is_silent_success(Given("began_since", DateTimeField()))
         given = {"pk": Given("pk", UUIDField()), "attempt": Given("number", IntegerField())}
-        running = Run.objects.filter(is_silent, status=Status.RUNNING, **given)
+        running = Run.objects.filter(is_silent, **given).in_state(Status.RUNNING)
         return running, {name: Given.of(Run, name) for name in columns}
 
     return compiled.Update(Run, update)
@@ -197,7 +197,7 @@ def is_worth_retrying(declared: type[JobDeclaration], outcome: Outcome) -> bool:
 
 
 def _owned(run: Run) -> QuerySet[Run]:
-    return Run.objects.filter(pk=run.pk, status=Status.RUNNING, attempt=run.attempt)
+    return Run.objects.filter(pk=run.pk, attempt=run.attempt).in_state(Status.RUNNING)
 
 
 def _finish(running: QuerySet[Run], run: Run, outcome: Outcome) -> bool:

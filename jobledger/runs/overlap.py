@@ -214,7 +214,7 @@ def _start() -> tuple[QuerySet[Run], dict[str, Any]]:
     )
     times = {"started_at": now, "heartbeat_at": now, "publish_after": None}
     by = {name: Given.of(Run, name) for name in ("worker", "worker_identity")}
-    startable = Run.objects.startable(now).filter(pk=Given("pk", UUIDField()), job=job)
+    startable = Run.objects.startable_run(Given("pk", UUIDField()), now).filter(job=job)
     takes_turns = policy.filter(misfire=Misfire.ALL).exclude(concurrency=Concurrency.ALLOW)
     return startable.exclude(Exists(takes_turns)), {**_RUNNING, **times, **by, "concurrency_key": key}
 
@@ -271,7 +271,7 @@ def request_cancel(run: Run, why: Why, now: datetime) -> bool:
     """
     is_queued = Q(status=Status.QUEUED)
     is_cancelled = Q(status=Status.RUNNING) & CANCEL_ACCEPTED
-    cancelled = Run.objects.filter(pk=run.pk, status__in=LIVE).exclude(is_cancelled)
+    cancelled = Run.objects.filter(pk=run.pk).in_state(*LIVE).exclude(is_cancelled)
     with transaction.atomic():
         changed = cancelled.update(
             status=Case(When(is_queued, then=Value(Status.CANCELLED.value)), default=F("status")),
@@ -281,13 +281,13 @@ def request_cancel(run: Run, why: Why, now: datetime) -> bool:
             **why.columns,
         )
         if changed:
-            recording.runs_ended(Run.objects.filter(pk=run.pk, status=Status.CANCELLED), now)
+            recording.runs_ended(Run.objects.filter(pk=run.pk).in_state(Status.CANCELLED), now)
     return changed == 1
 
 
 def _take(run: Run, guard: Guard, now: datetime, changes: dict[str, Any]) -> bool:
     changes = {**changes, **_RUNNING, "concurrency_key": guard.key}
-    if Run.objects.startable(now).filter(pk=run.pk, attempt=run.attempt).update(**changes) != 1:
+    if Run.objects.startable_run(run.pk, now).filter(attempt=run.attempt).update(**changes) != 1:
         return False
     run.note(changes)
     return True
@@ -318,7 +318,7 @@ def _locked_holder(key: str) -> Run | None:
     if holder is None:
         return None
     # An update locks the row in any database, even if it changes nothing.
-    running = Run.objects.filter(pk=holder.pk, status=Status.RUNNING, concurrency_key=key)
+    running = Run.objects.filter(pk=holder.pk, concurrency_key=key).in_state(Status.RUNNING)
     return holder if running.update(heartbeat_at=F("heartbeat_at")) else None
 
 
@@ -342,7 +342,7 @@ def _yield_to_holder(run: Run, guard: Guard, holder: Run, now: datetime) -> bool
 
 def _queued(run: Run) -> QuerySet[Run]:
     # Not a later attempt, which another delivery of the message may have caused.
-    return Run.objects.filter(pk=run.pk, status=Status.QUEUED, attempt=run.attempt)
+    return Run.objects.filter(pk=run.pk, attempt=run.attempt).in_state(Status.QUEUED)
 
 
 def _waiting_for(other: Run, run: Run, guard: Guard, now: datetime) -> dict[str, Any]:

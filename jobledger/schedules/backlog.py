@@ -252,7 +252,7 @@ def _newest(due: DueSlots) -> datetime | None:
 
 def _lock(pks: Collection[UUID]) -> set[UUID]:
     """Those that are still queued, except runs that are locked by a process that is about to claim them."""
-    queued = Run.objects.filter(pk__in=pks, status=Status.QUEUED).select_for_update(skip_locked=True)
+    queued = Run.objects.filter(pk__in=pks).in_state(Status.QUEUED).select_for_update(skip_locked=True)
     return set(queued.values_list("pk", flat=True))
 
 
@@ -271,7 +271,7 @@ def _save(runs: Iterable[Run], now: datetime) -> None:
         for chunk in (group[first : first + BATCH] for first in range(0, len(group), BATCH)):
             details = {run.schedule_id: Value(run.reason_details, JSONField()) for run in chunk}
             of_schedule = Case(*(When(schedule=pk, then=each) for pk, each in details.items()))
-            Run.objects.filter(pk__in=[run.pk for run in chunk], status=Status.QUEUED).update(
+            Run.objects.filter(pk__in=[run.pk for run in chunk]).in_state(Status.QUEUED).update(
                 status=status,
                 reason=reason,
                 reason_details=Cast(of_schedule, JSONField()),

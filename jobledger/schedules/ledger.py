@@ -139,7 +139,7 @@ def expire(now: datetime) -> int:
         for reason, ended in (Reason.LATE, skipped), (Reason.DEADLINE, {*pks} - skipped):
             columns = {"status": Status.EXPIRED, "publish_after": None, **Why.of(reason).columns}
             count += late.filter(pk__in=ended).update(finished_at=now, **columns) if ended else 0
-        recording.runs_ended(Run.objects.filter(pk__in=pks, status=Status.EXPIRED), now)
+        recording.runs_ended(Run.objects.filter(pk__in=pks).in_state(Status.EXPIRED), now)
     return count
 
 

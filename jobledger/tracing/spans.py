@@ -203,7 +203,7 @@ def _keep_context(run: Run, span: Any) -> None:
     with _tracing().use_span(span):
         run.trace_context = context.current()
     with suppress(Error), ledger_connection():
-        running = Run.objects.filter(pk=run.pk, status=Status.RUNNING, attempt=run.attempt)
+        running = Run.objects.filter(pk=run.pk, attempt=run.attempt).in_state(Status.RUNNING)
         running.update(trace_context=run.trace_context)
 
 

@@ -101,7 +101,7 @@ class Recording:
         log.save_new()
         if time.monotonic() < self._renew_at:
             return
-        owned = Run.objects.filter(pk=run.pk, status=Status.RUNNING)
+        owned = Run.objects.filter(pk=run.pk).in_state(Status.RUNNING)
         if not owned.filter(cancel_requested_at=None).update(heartbeat_at=clock.in_statement()):
             self._look_for_cancel(run)
         self._renew_at = time.monotonic() + settings.HEARTBEAT_SECONDS
@@ -125,7 +125,7 @@ class Recording:
 
     def _look_for_cancel(self, run: Run) -> None:
         """End the line if the run is cancelled, unless a job on it does so itself."""
-        Run.objects.filter(pk=run.pk, status=Status.RUNNING).update(heartbeat_at=clock.in_statement())
+        Run.objects.filter(pk=run.pk).in_state(Status.RUNNING).update(heartbeat_at=clock.in_statement())
         is_continued = Run.objects.filter(pk=run.pk).exclude(worker_identity="").exists()
         if self._is_cancelled or is_continued or not isinstance(pending_interrupt(run), JobCancelled):
             return

@@ -151,7 +151,7 @@ def _recovered_jobs(jobs: set[str], since: datetime) -> set[str]:
     """The jobs whose newest run succeeded. A single query with a small subquery per job."""
     ended = Run.objects.filter(queued_at__gte=since, status__in=(*PROBLEMS, *SUCCESSES))
     newest: list[Any] = [Subquery(ended.filter(job=job).newest_first().values("pk")[:1]) for job in jobs]
-    return set(Run.objects.filter(pk__in=newest, status__in=SUCCESSES).values_list("job", flat=True))
+    return set(Run.objects.filter(pk__in=newest).in_state(*SUCCESSES).values_list("job", flat=True))
 
 
 def _now(user: rights.User) -> dict[str, Any]:

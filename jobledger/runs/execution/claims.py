@@ -102,7 +102,7 @@ def _claimed(run_id: UUID, by: dict[str, str]) -> Run | None:
     with _lock:
         if _in_hand[run_id] > 1:
             return None
-    unbegun = Run.objects.filter(pk=run_id, status=Status.RUNNING, heartbeat_at=F("started_at"), **by)
+    unbegun = Run.objects.filter(pk=run_id, heartbeat_at=F("started_at"), **by).in_state(Status.RUNNING)
     # A standby that only reads also has the claim, but not yet the last word.
     if not unbegun.update(heartbeat_at=F("started_at")):
         return None
@@ -113,8 +113,8 @@ def _start(run_id: UUID, by: dict[str, str], job: Job | None) -> Run | None:
     if job is not None and (run := overlap.start_at_once(run_id, job, **by)) is not None:
         return run
     # The policy and the time come with the run, instead of in two more statements.
-    startable = Run.objects.startable(clock.in_statement()).select_related("schedule__policy")
-    run = startable.annotate(found_at=clock.in_statement()).filter(pk=run_id).first()
+    startable = Run.objects.startable_run(run_id, clock.in_statement()).select_related("schedule__policy")
+    run = startable.annotate(found_at=clock.in_statement()).first()
     if run is None:
         publisher.postpone(run_id, clock.now())
         return None

@@ -289,7 +289,7 @@ def _pauses(seconds: float) -> Iterator[float]:
 
 def _owned(run: Run) -> QuerySet[Run]:
     """The run, as long as it belongs to this process."""
-    return Run.objects.filter(pk=run.pk, status=Status.RUNNING, attempt=run.attempt)
+    return Run.objects.filter(pk=run.pk, attempt=run.attempt).in_state(Status.RUNNING)
 
 
 def _storable(count: object) -> int | None:

@@ -83,7 +83,7 @@ def mark_published(published: Sequence[Run]) -> None:
     for run in published:
         groups[run.publish_count, run.publish_after].append(run.pk)
     for (count, publish_after), pks in groups.items():
-        taken = Run.objects.filter(pk__in=pks, status=Status.QUEUED, publish_after=publish_after)
+        taken = Run.objects.filter(pk__in=pks, publish_after=publish_after).in_state(Status.QUEUED)
         taken.update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
     awaiting.sent([run for run in published if not is_job(run)], now)
 
@@ -96,14 +96,14 @@ def _await_workers(runs: Sequence[Run], now: datetime) -> None:
     silent = [run.pk for run in runs if awaiting.sent_at(run) <= now - awaiting.MAX_SILENCE]
     awaiting.give_up(silent, Why.of(Reason.NO_RESULT, within_seconds=awaiting.MAX_SILENCE), now)
     for run in runs:
-        queued = Run.objects.filter(pk=run.pk, status=Status.QUEUED, publish_after=run.publish_after)
+        queued = Run.objects.filter(pk=run.pk, publish_after=run.publish_after).in_state(Status.QUEUED)
         count = run.publish_count + 1
         queued.update(publish_count=count, publish_after=now + publish_interval(count))
 
 
 def _look_again(waiting: Sequence[Run], now: datetime) -> None:
     """Look later whether these were begun, or whether their messages must have been lost."""
-    taken = Run.objects.filter(pk__in=[run.pk for run in waiting], status=Status.QUEUED)
+    taken = Run.objects.filter(pk__in=[run.pk for run in waiting]).in_state(Status.QUEUED)
     taken.filter(publish_after=now + GRACE_PERIOD).update(publish_after=now + publish_interval(1))
 
 
@@ -135,7 +135,7 @@ def postpone(run_id: UUID, now: datetime) -> None:
 
     Its message was a copy of an earlier one, or its publisher's clock is ahead.
     """
-    early = Run.objects.filter(pk=run_id, status=Status.QUEUED, start_after__gt=now)
+    early = Run.objects.filter(pk=run_id, start_after__gt=now).in_state(Status.QUEUED)
     early.update(publish_after=F("start_after"))
 
 
@@ -144,7 +144,7 @@ def publish_unclaimed(run_id: UUID, now: datetime) -> bool:
 
     The message of a call is the only one of its run, until the run has been claimed.
     """
-    unclaimed = Run.objects.filter(pk=run_id, status=Status.QUEUED, publish_after=None)
+    unclaimed = Run.objects.filter(pk=run_id, publish_after=None).in_state(Status.QUEUED)
     return bool(unclaimed.update(publish_after=now))
 
 
@@ -155,7 +155,7 @@ def _take_due(now: datetime) -> list[Run]:
     taken_until = now + GRACE_PERIOD
     with transaction.atomic():
         runs = list(due.order_by("publish_after").select_for_update(skip_locked=True)[:BATCH])
-        taken = Run.objects.filter(pk__in=[run.pk for run in runs], status=Status.QUEUED)
+        taken = Run.objects.filter(pk__in=[run.pk for run in runs]).in_state(Status.QUEUED)
         taken.update(publish_after=taken_until)
     schedules = PeriodicTask.objects.in_bulk({run.schedule_id for run in runs if run.schedule_id})
     for run in runs:

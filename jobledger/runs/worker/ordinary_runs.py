@@ -192,27 +192,27 @@ def end(pk: UUID, outcome: Outcome, worker: str) -> None:
     """The task has ended. A run that has ended before, because it was lost for example, is left alone."""
     if Run.objects.filter(Q(status=Status.QUEUED) | AWAITS_RESULT, pk=pk).exists():
         begin(pk, worker)  # that could not be recorded then
-    run = Run.objects.filter(pk=pk, status=Status.RUNNING).first()
+    run = Run.objects.filter(pk=pk).in_state(Status.RUNNING).first()
     if run is not None:
         attempts.end(run, of_run(run, outcome), publish_now=False)
 
 
 def queue_again(pk: UUID, outcome: Outcome, at: datetime) -> None:
     """Celery has sent another message for the next attempt."""
-    run = Run.objects.filter(pk=pk, status=Status.RUNNING).first()
+    run = Run.objects.filter(pk=pk).in_state(Status.RUNNING).first()
     if run is not None:
         attempts.queue_again(run, of_run(run, outcome), at)
 
 
 def ignore(pk: UUID, *, is_replaced: bool) -> None:
     """The task wants to have no outcome. If it was replaced, the other task has one."""
-    running = Run.objects.filter(pk=pk, status=Status.RUNNING)
+    running = Run.objects.filter(pk=pk).in_state(Status.RUNNING)
     now = clock.now()
     if is_replaced:
         queued = {"publish_after": now + attempts.SENT_BY_CELERY, "publish_count": 1, "worker": ""}
         running.update(status=Status.QUEUED, started_at=None, heartbeat_at=None, worker_identity="", **queued)
     elif running.update(status=Status.SENT, finished_at=now, heartbeat_at=None):
-        recording.runs_ended(Run.objects.filter(pk=pk, status=Status.SENT), now)
+        recording.runs_ended(Run.objects.filter(pk=pk).in_state(Status.SENT), now)
 
 
 def discard(pk: UUID, *, is_expired: bool) -> None:
@@ -221,10 +221,10 @@ def discard(pk: UUID, *, is_expired: bool) -> None:
     if run is None:
         return
     if is_expired:
-        expired, now = Run.objects.filter(pk=pk, status=Status.QUEUED), clock.now()
+        expired, now = Run.objects.filter(pk=pk).in_state(Status.QUEUED), clock.now()
         ended = {"finished_at": now, "publish_after": None, **Why.of(Reason.DEADLINE).columns}
         if expired.update(status=Status.EXPIRED, **ended):
-            recording.runs_ended(Run.objects.filter(pk=pk, status=Status.EXPIRED), now)
+            recording.runs_ended(Run.objects.filter(pk=pk).in_state(Status.EXPIRED), now)
         return
     now = clock.now()
     ended = {"finished_at": now, "publish_after": None, **REVOKED.why.columns}
@@ -302,7 +302,7 @@ class Watch:
         """Renew the leases of these, and find out what was cancelled. Raises nothing."""
 
         def look() -> None:
-            running = Run.objects.filter(pk__in=pks, status=Status.RUNNING, worker_identity=IDENTITY)
+            running = Run.objects.filter(pk__in=pks, worker_identity=IDENTITY).in_state(Status.RUNNING)
             if pks and running.update(heartbeat_at=clock.in_statement()):
                 cancelled = running.filter(CANCEL_ACCEPTED)
                 self._cancelled = frozenset(cancelled.values_list("pk", flat=True))

@@ -111,7 +111,7 @@ def cancel(backfill: Backfill, *, trigger: Trigger, username: str, now: datetime
         if not unfinished.update(cancelled_at=now, cancelled_by=username[:200], look_at=now):
             return False
         why = Why.of(Reason.USER, user=username, trigger=trigger, comment=str(backfill))
-        for run in Run.objects.filter(pk__in=_run_ids(backfill), status__in=LIVE):
+        for run in Run.objects.filter(pk__in=_run_ids(backfill)).in_state(*LIVE):
             overlap.request_cancel(run, why, now)
         wake_up.beats()
     return True

@@ -1,10 +1,20 @@
 """What most runs have in common is not in PostgreSQL's indexes, and all other runs are found by them."""
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 from django.db import connection
 from django.db.models import Q, QuerySet
+from django.test.utils import CaptureQueriesContext
 
+import jobledger
+from jobledger.jobs import registry
 from jobledger.models import FAILURES, LIVE, OPEN, PROBLEMS, Run, Status, Trigger
+from jobledger.runs import attempts
+from jobledger.runs.execution import claims
+from jobledger.runs.outcome import SUCCESS
 from tests.unit.jobledger.models.test_run import plan_of
 
 pytestmark = pytest.mark.django_db
@@ -54,3 +64,30 @@ def test_a_run_that_has_succeeded_is_not_looked_for_in_the_index() -> None:
         plan = plan_of(Run.objects.filter(common).order_by("-queued_at", "-pk")[:50])
         assert "run_newest_first" in plan
         assert "Sort" not in plan
+
+
+def test_a_run_is_claimed_and_ended_by_its_id_and_not_looked_for_among_those_of_its_status() -> None:
+    """PostgreSQL expects no queued run if there was none when the table was analyzed, and reads all."""
+    queued = Run.objects.create(job="probe", trigger=Trigger.CLI)
+    with CaptureQueriesContext(connection) as queries:
+        run = claims.claim(queued.pk, worker="w1@host", job=registry.find("probe"))
+        assert run is not None
+        assert attempts.end(run, SUCCESS)
+    updates = [each["sql"] for each in queries if each["sql"].startswith('UPDATE "jobledger_run"')]
+    assert len(updates) == 2
+    for sql in updates:
+        _, _, condition = sql.partition(" WHERE ")
+        assert re.search(r'COALESCE\("jobledger_run"."status"', condition)
+        assert not re.search(r'"status" (=|IN)', condition)
+
+
+def test_no_run_is_looked_for_by_its_id_and_a_status_that_has_an_index() -> None:
+    found = [
+        f"{path.name}:{call.lineno}"
+        for path in Path(jobledger.__file__).parent.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "filter"
+        for names in [{str(keyword.arg).partition("__")[0] for keyword in call.keywords}]
+        if {"pk", "status"} <= names
+    ]
+    assert found == []
