@@ -31,7 +31,10 @@ def started(kind: str, **variables: str) -> Iterator[Service]:
     # Installed code is compiled once. Where nothing is to be written, each process would compile it again.
     compiled = {"PYTHONDONTWRITEBYTECODE": ""}
     variables = {"DJANGO_SETTINGS_MODULE": _SETTINGS[kind], "LOG_LEVEL": "ERROR", **compiled, **variables}
-    with service(project, **variables) as made:
+    # The app that is only in the settings of the benchmarks has no tables.
+    tables = {"DJANGO_SETTINGS_MODULE": "proj.settings"} if kind == OURS else {}
+    with service(project, **variables | tables) as made:
+        made.variables |= variables
         yield made
 
 

@@ -35,7 +35,9 @@ PeriodicTask.objects.create(
 @pytest.fixture(scope="module")
 def running() -> Iterator[Service]:
     """A service with a beat, a worker, and a server of its own for results, and the other one's worker."""
-    with service(DJANGO_SETTINGS_MODULE="tests.integration.schedules.billing_settings") as started:
+    with service() as started:
+        # Afterwards, since they need no other tables than the usual settings.
+        started.variables["DJANGO_SETTINGS_MODULE"] = "tests.integration.schedules.billing_settings"
         started.variables["RESULT_BACKEND_URL"] = f"redis+socket://{started.folder}/results.sock"
         start_results(started)
         started.start_worker()
