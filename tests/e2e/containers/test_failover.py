@@ -96,8 +96,10 @@ def assert_executed_once(running: Service, rows: list[RunRow]) -> None:
 
 def assert_all_go_on(running: Service) -> None:
     """No process has ended, and the service says that jobs can start."""
+    wait_until(
+        lambda: running.log("beat").count(BACK) == running.log("beat").count(DOWN), what="beat goes on"
+    )
     wait_until(lambda: is_ready(running), what="the service is ready")
-    assert running.log("beat").count(BACK) == running.log("beat").count(DOWN)
     assert [name for name in running.processes if not running.is_running(name)] == []
 
 
