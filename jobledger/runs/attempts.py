@@ -57,6 +57,18 @@ def end(run: Run, outcome: Outcome, *, publish_now: bool = True) -> bool:
     return ended
 
 
+def is_on_record(run: Run, outcome: Outcome) -> bool:
+    """Whether this end of the attempt was recorded by an earlier ``end`` that the database has not answered.
+
+    Then whoever waits for the run is woken, in case it was not.
+    """
+    ours = {"status": outcome.status, "worker": run.worker, "attempt": run.attempt}
+    if not (Run.objects.filter(pk=run.pk, **ours).exists() or run.attempts.filter(**ours).exists()):
+        return False
+    overlap.wake(run.concurrency_key)
+    return True
+
+
 def queue_again(run: Run, outcome: Outcome, at: datetime) -> bool:
     """Record that Celery itself has sent the message of the next attempt, which this service never does."""
     with transaction.atomic():

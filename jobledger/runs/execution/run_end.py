@@ -15,7 +15,7 @@ from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
 from jobledger.models import Run
-from jobledger.outages import is_outage
+from jobledger.outages import is_outage, is_unanswered
 from jobledger.runs import attempts
 from jobledger.runs.execution import abrupt_ends, hygiene
 from jobledger.runs.execution.handover import Abilities, hand_over
@@ -131,10 +131,10 @@ class RunEnd:
 
     def _try_to_write(self, outcome: Outcome, left: list[Leftover], *, timeout_seconds: float) -> bool:
         """Record the end, retrying while the database is unavailable. Returns whether that has succeeded."""
-        until = time.monotonic() + timeout_seconds
+        until, is_doubtful = time.monotonic() + timeout_seconds, False
         while True:
             try:
-                self._write(outcome, left)
+                self._write(outcome, left, is_doubtful=is_doubtful)
                 return True
             except Exception as error:
                 # The job's own exception, if any, is being raised, and must not be hidden by this one.
@@ -148,20 +148,23 @@ class RunEnd:
                     return False
                 text = "Could not record the end of run %s of %s yet: %s"
                 logger.warning(text, self.run.pk, self.run.job, error)
+                is_doubtful = is_doubtful or is_unanswered(error)
                 self.heartbeat.renew_lease()
                 time.sleep(settings.HEARTBEAT_SECONDS)
 
     @ledger_connection()
-    def _write(self, outcome: Outcome, left: list[Leftover]) -> None:
+    def _write(self, outcome: Outcome, left: list[Leftover], *, is_doubtful: bool = False) -> None:
+        """``is_doubtful`` if an earlier try was not answered, and may have been committed."""
         # Not in one transaction: a retry would not save again what was rolled back.
         # Output before status: followers stop reading once the run has finished.
         self.log.save_remaining()
         self.heartbeat.save_progress()
         leftovers.record(self.run, left)
         left.clear()
-        if not attempts.end(self.run, outcome):
-            text = "Run %s of %s ended as %s, but no longer belonged to this process"
-            logger.error(text, self.run.pk, self.run.job, outcome.status)
+        if attempts.end(self.run, outcome) or (is_doubtful and attempts.is_on_record(self.run, outcome)):
+            return
+        text = "Run %s of %s ended as %s, but no longer belonged to this process"
+        logger.error(text, self.run.pk, self.run.job, outcome.status)
 
 
 def _masked(run: Run, outcome: Outcome) -> Outcome:

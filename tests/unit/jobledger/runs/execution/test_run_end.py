@@ -5,17 +5,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from unittest.mock import Mock
 
 import pytest
+from django.db import OperationalError
+from pytest_django import Settings
 
 from jobledger.models import Run, RunOutput, Trigger
+from jobledger.runs import attempts, overlap
 from jobledger.runs.execution import abrupt_ends, runner
 from jobledger.runs.execution.run_end import RunEnd
 from jobledger.runs.execution.threads import Threads
 from jobledger.runs.processes.leftovers import Leftover
 from jobledger.runs.processes.process_tree import ProcessTree
 from tests.probes.management.commands.probe import Command
+from tests.unit.builders import override
 
 
 def test_the_heartbeat_has_stopped_before_the_end_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,3 +145,34 @@ def test_what_the_service_logs_while_it_ends_the_jobs_processes_is_in_the_worker
     before = logging.getLogger("jobledger").level
     executed(monkeypatch, lambda: logging.getLogger("jobledger").setLevel(logging.CRITICAL + 1))
     assert levels == [before]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_retried", [False, True])
+def test_an_end_that_was_recorded_without_an_answer_is_no_error_and_wakes_who_waits_for_it(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_retried: bool,
+) -> None:
+    override(settings, HEARTBEAT_SECONDS=0.001)
+    monkeypatch.setattr(Command, "max_retries", 1)
+    woken = list[str]()
+
+    def end() -> None:
+        if is_retried:
+            raise OSError
+
+    def lose_the_answer(real: Callable[..., bool], *args: object) -> bool:
+        ended = real(*args)
+        if ended:
+            raise OperationalError("server closed the connection unexpectedly")
+        return ended
+
+    monkeypatch.setattr(overlap, "wake", lambda key, **kwargs: woken.append(key))
+    monkeypatch.setattr(attempts, "end", partial(lose_the_answer, attempts.end))
+    run = executed(monkeypatch, end)
+    run.refresh_from_db()
+    assert (run.status, run.attempt) == (("queued", 2) if is_retried else ("succeeded", 1))
+    assert woken == ["probe"] * 2
+    assert "no longer belonged to this process" not in caplog.text
