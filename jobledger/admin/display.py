@@ -67,16 +67,27 @@ def run_url(run_id: UUID | str) -> str:
     return page_url("jobledger_run_change", run_id)
 
 
+def page_template(name: str) -> str:
+    """The URL of a row's page with ``{}`` in place of the row's key, a UUID or a number."""
+    placeholder = str(UUID(int=0))
+    return page_url(name, placeholder).replace(placeholder, "{}")
+
+
 class RunUrls:
-    """Builds thousands of run URLs quickly, by calling Django's URL resolver only once per page type."""
+    """Builds thousands of run URLs quickly, by calling Django's URL resolver once per page type or job."""
 
     def __init__(self) -> None:
-        placeholder = UUID(int=0)
-        self._page = run_url(placeholder).replace(str(placeholder), "{}")
+        self._page = page_template("jobledger_run_change")
         self._list = page_url("jobledger_run_changelist")
+        self._jobs: dict[str, str] = {}
 
     def page(self, run_id: UUID) -> str:
         return self._page.format(run_id)
+
+    def job(self, name: str) -> str:
+        if name not in self._jobs:
+            self._jobs[name] = page_url("jobledger_job", name)
+        return self._jobs[name]
 
     def filtered(
         self,

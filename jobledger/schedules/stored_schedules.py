@@ -137,7 +137,7 @@ class StoredSchedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """Enabled schedules with everything that planning needs, and their ``timing`` and ``target``."""
+    """Enabled schedules with everything that planning needs."""
 
     schedules: dict[int, PeriodicTask]
     unreadable: dict[int, str]
@@ -145,8 +145,19 @@ class Loaded:
 
 
 def load(schedule_ids: Collection[int]) -> Loaded:
-    """Load those of the schedules that are enabled. An unreadable row does not affect the others."""
-    enabled = timed(PeriodicTask.objects.filter(enabled=True))
+    """Load those of the schedules that are enabled, with their ``timing`` and ``target``.
+
+    An unreadable row does not affect the others.
+    """
+    return _load(timed(PeriodicTask.objects.filter(enabled=True)), schedule_ids)
+
+
+def load_for_forecast(schedule_ids: Collection[int]) -> Loaded:
+    """The same without ``timing`` and ``target``, which take a third of the time."""
+    return _load(_complete(PeriodicTask.objects.filter(enabled=True)), schedule_ids)
+
+
+def _load(enabled: QuerySet[PeriodicTask], schedule_ids: Collection[int]) -> Loaded:
     try:
         return Loaded(schedules=enabled.in_bulk(schedule_ids), unreadable={})
     except UNREADABLE:
@@ -167,10 +178,14 @@ def each_enabled(order_by: str) -> Iterator[tuple[str, PeriodicTask | None, str]
 
 def timed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
     """Add the schedules' times, their policies, their ``timing`` and their ``target``."""
-    # Not prefetched, for the reason that is given below.
-    complete = schedules.select_related("policy", *KINDS)
-    timed: QuerySet[PeriodicTask] = complete.annotate(timing=TIMING, target=TARGET)
+    timed: QuerySet[PeriodicTask] = _complete(schedules).annotate(timing=TIMING, target=TARGET)
     return timed
+
+
+def _complete(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+    # Not prefetched, for the reason that is given below.
+    complete: QuerySet[PeriodicTask] = schedules.select_related("policy", *KINDS)
+    return complete
 
 
 def prefetch_times(schedules: Sequence[PeriodicTask]) -> None:

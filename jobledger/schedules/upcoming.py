@@ -59,7 +59,7 @@ def upcoming(edges: Sequence[datetime], *, limit: int) -> Upcoming:
     due = NextSlot.objects.filter(due_at__lt=edges[-1]).order_by("due_at", "pk")
     rows = list(due.values_list("pk", "handled_until")[: limit + 1])
     handled_until = dict(rows[:limit])
-    loaded = stored_schedules.load(handled_until)
+    loaded = stored_schedules.load_for_forecast(handled_until)
     pauses = PauseLookup(handled_until, edges[0])
     forecast = Forecast(edges)
     readable = {pk: loaded.schedules[pk] for pk in handled_until if pk in loaded.schedules}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -192,6 +193,29 @@ def test_the_number_of_queries_is_constant(admin_client: Client) -> None:
             page(admin_client)
         counts.append(len(queries))
     assert counts[0] == counts[1] <= MAX_QUERIES, f"{counts} queries"
+
+
+def test_the_number_of_urls_that_are_resolved_is_constant(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved: list[str] = []
+
+    def counted(name: str, *args: Any, **more: Any) -> str:
+        resolved.append(name)
+        return reverse(name, *args, **more)
+
+    for module in ("jobledger.admin_site", "django.contrib.admin.views.main"):
+        monkeypatch.setattr(f"{module}.reverse", counted)
+    counts = []
+    for size in (2, 20):
+        schedules = [hourly(f"number {size} {number}") for number in range(size)]
+        resolved.clear()
+        text = page(admin_client)
+        counts.append(len(resolved))
+        for schedule in schedules:
+            change = reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk])
+            assert f'<a href="{change}">{schedule.name}</a>' in text
+    assert counts[0] == counts[1] > 0, f"{counts} URLs"
 
 
 @pytest.mark.parametrize(
