@@ -18,6 +18,7 @@ from jobledger.models.dead_letter import DeadLetter
 from jobledger.models.following import Feed, FeedKind, Subscription
 from jobledger.models.open_form import OpenForm
 from jobledger.models.outgoing import Ping, PingEvent, SentryReport, SentryReportKind
+from jobledger.models.output import RunOutput, Stream
 from jobledger.models.process import ProcessKind, ServiceProcess
 from jobledger.models.run import (
     AWAITS_RESULT,
@@ -30,9 +31,7 @@ from jobledger.models.run import (
     SUCCESSES,
     Run,
     RunAttempt,
-    RunOutput,
     Status,
-    Stream,
     Trigger,
 )
 from jobledger.models.schedule import (

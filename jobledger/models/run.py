@@ -1,4 +1,4 @@
-"""The ledger: one row per run, and the run's output in append-only chunks.
+"""The ledger: one row per run, and one for each of its earlier attempts.
 
 A run changes its state only through ``Run.objects.move``: a conditional update, whose row count tells the
 caller whether it was the one that changed it.
@@ -65,11 +65,6 @@ class Trigger(models.TextChoices):
     BACKFILL = "backfill", "backfill"
     CHAIN = "chain", "chain"
     TASK = "task", "enqueued task"
-
-
-class Stream(models.TextChoices):
-    STDOUT = "stdout", "stdout"
-    STDERR = "stderr", "stderr"
 
 
 AWAITS_RESULT = models.Q(status=Status.SENT, look_at__isnull=False)
@@ -413,35 +408,3 @@ class RunAttempt(ResourceUse):
 
     def __str__(self) -> str:
         return f"{self.run_id} attempt {self.attempt}"
-
-
-class RunOutputQuerySet(models.QuerySet["RunOutput"]):
-    def in_order(self) -> Self:
-        """By attempt, then in the order in which it was written."""
-        return self.order_by("attempt", "number")
-
-    def after(self, attempt: int, number: int) -> Self:
-        """What was written after this chunk, in order."""
-        later = models.Q(attempt__gt=attempt) | models.Q(attempt=attempt, number__gt=number)
-        return self.filter(later).in_order()
-
-
-class RunOutput(models.Model):
-    """A chunk of the output of an attempt of a run. Never modified."""
-
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="output", db_index=False)
-    attempt = models.PositiveIntegerField(default=1)
-    number = models.PositiveIntegerField()
-    stream = models.CharField(max_length=8, choices=Stream)
-    text = models.TextField()
-    written_at = models.DateTimeField(default=timezone.now)
-
-    objects = RunOutputQuerySet.as_manager()
-
-    class Meta:
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["run", "attempt", "number"], name="one_chunk_per_number"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.run_id} {self.stream} {self.number}"
