@@ -57,7 +57,8 @@ import sys
 sys.path[:] = {path!r}
 import django
 django.setup()
-from jobledger.runs.processes import process_group, runner
+from jobledger.runs.execution import runner
+from jobledger.runs.processes import process_group
 from jobledger.runs.output import salvage
 salvage.adopt({mailbox!r})
 process_group.adopt({lifeline!r})

@@ -1,5 +1,6 @@
 """A process of one's own is awaited, its end is known exactly, and it does not outlive its parent."""
 
+import ast
 import ctypes
 import os
 import signal
@@ -178,3 +179,16 @@ print(is_fork_safe())
 def test_an_exit_code_above_128_is_that_of_the_signal() -> None:
     ending = Ending(report=None, status=signal.SIGTERM, pid=7, usage=forked(str).usage)
     assert (ending.exit_code, ending.exit_signal) == (143, "SIGTERM")
+
+
+def test_all_that_a_new_interpreter_imports_and_calls_is_there() -> None:
+    tree = ast.parse(
+        isolation.LAUNCH.format(path=[], mailbox=None, lifeline=[], run_id="", parent=0, report_to=0)
+    )
+    names: dict[str, Any] = {}
+    for statement in tree.body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            exec(ast.unparse(statement), names)
+    called = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert "runner.execute_in_fresh_process" in called
+    assert all(callable(eval(each, names)) for each in called)
