@@ -113,6 +113,7 @@ class JobRequest(MaskedRequest):
         hard_limit, _ = self.time_limits
         self.time_limits = (hard_limit if delivery.RUN_HEADER in self.request_dict else None, None)
         self._oom_kills_before: int | None = None
+        self._is_lost = False
         self.accepted_at: float | None = None
         """When a child has begun to execute it, in monotonic time."""
 
@@ -133,10 +134,14 @@ class JobRequest(MaskedRequest):
         adopted = orphans.adopted()
         self._end(Loss(task_id=self.id, child=child_of(self), exit_signal="SIGKILL", orphans=adopted))
 
-    def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> Any:
-        """The child has returned a result, which may be a failure."""
-        _busy.discard(self.worker_pid)
-        return super().on_success(failed__retval__runtime, **kwargs)
+    def acknowledge(self) -> None:
+        """The child has returned a result, which may be a failure, or was lost.
+
+        Celery makes a subclass of this one whose ``on_success`` does not call that of this one.
+        """
+        if not self._is_lost:
+            _busy.discard(self.worker_pid)
+        super().acknowledge()
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         """The task failed, or its process died."""
@@ -150,6 +155,7 @@ class JobRequest(MaskedRequest):
 
     def _end(self, loss: Loss) -> None:
         """End the run of a child that has died, and finish the task as if the child had returned a result."""
+        self._is_lost = True
         results: list[Result] = []
         _in_thread(lambda: results.append(self._clean_up_after(loss)), f"loss of {self.id}")
         # If it takes longer, only Celery's event does not say how the run has ended.

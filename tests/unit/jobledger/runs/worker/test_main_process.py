@@ -9,13 +9,17 @@ from uuid import uuid4
 
 import pytest
 from billiard.common import human_status
+from billiard.einfo import ExceptionInfo
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import current_app
 from celery.app.task import Context
 from celery.backends.cache import CacheBackend
 from celery.result import AsyncResult
 from celery.signals import task_failure, task_revoked
-from celery.worker.request import Request
+from celery.worker.request import (  # type: ignore[attr-defined]  # not in the stubs
+    Request,
+    create_request_cls,
+)
 from django.db import OperationalError
 
 from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger
@@ -114,6 +118,35 @@ def test_the_run_of_a_child_that_died_is_lost() -> None:
     run.refresh_from_db()
     assert (run.status, run.error) == ("lost", "It exited: signal 9 (SIGKILL).")
     assert (run.reason, run.reason_details) == (Reason.LOST_PROCESS, {"worker": CHILD})
+
+
+@pytest.mark.parametrize("has_failed", [False, True])
+def test_once_a_child_has_returned_a_result_its_death_is_logged_as_any_others(has_failed: bool) -> None:
+    """Celery's own subclass of the request, as the worker makes it, overrides some of its methods."""
+    task = current_app.tasks["probes.probe"]
+    pool = cast("Any", SimpleNamespace(apply_async=None))
+    of_celery = create_request_cls(JobRequest, task, pool, "celery@here", None, app=current_app)
+    request = of_celery(message_of(str(uuid4())), app=current_app, hostname="celery@here")
+    request.on_accepted(pid=77, time_accepted=0.0)
+    assert not is_death_logged(77)
+    try:
+        raise ValueError
+    except ValueError:
+        error = ExceptionInfo()
+    request.on_success((True, error, 0.1) if has_failed else (False, None, 0.1))
+    assert is_death_logged(77)
+
+
+def test_the_death_of_a_child_that_ends_its_run_is_logged_with_that_run_only() -> None:
+    request_of(running()).on_timeout(soft=False, timeout=1.0)
+    assert not is_death_logged(7)
+
+
+def is_death_logged(pid: int) -> bool:
+    """Whether the pool's own line about the death of this child is."""
+    line = "Process %r pid:%r exited with %r"
+    record = logging.LogRecord("multiprocessing", logging.ERROR, "", 1, line, ("Worker", pid, "x"), None)
+    return bool(main_process._busy.filter(record))
 
 
 def test_a_call_whose_child_died_before_claiming_its_run_is_published_again(
