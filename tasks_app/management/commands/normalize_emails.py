@@ -19,7 +19,7 @@ from jobledger import JobCommand
 from tasks_app.parser_types import whole_number
 
 MAX_BATCH_SIZE = 100_000
-# SQLite takes at most 32,766 parameters, three for each row.
+# SQLite takes at most 32,766 parameters, three for each row and two more.
 ROWS_PER_STATEMENT = 5000
 
 
@@ -102,11 +102,14 @@ def _update(cursor: Any, changes: list[Change]) -> int:
     key = get_user_model()._meta.pk
     quote = connection.ops.quote_name
     table, email, pk = map(quote, (key.model._meta.db_table, _email_field().column, key.column))
-    source, values = _as_table([key.get_db_prep_value(each.pk, cursor.db) for each in changes], changes)
+    keys = [key.get_db_prep_value(each.pk, cursor.db) for each in changes]
+    source, values = _as_table(keys, changes)
     cursor.execute(
         f"UPDATE {table} SET {email} = changed.column3 FROM {source}"  # noqa: S608
-        f" WHERE {table}.{pk} = changed.column1 AND {table}.{email} = changed.column2",
-        values,
+        f" WHERE {table}.{pk} = changed.column1 AND {table}.{email} = changed.column2"
+        # Without the range, PostgreSQL may read the whole table for each statement.
+        f" AND {table}.{pk} BETWEEN %s AND %s",
+        [*values, keys[0], keys[-1]],
     )
     return int(cursor.rowcount)
 

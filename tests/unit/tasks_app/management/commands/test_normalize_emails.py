@@ -34,6 +34,7 @@ class WatchedWrites:
 
     def __init__(self, before: Callable[[int], object] = lambda number: None) -> None:
         self.batches: list[Sequence[str]] = []
+        self.ranges: list[tuple[Any, Any]] = []
         self._before = before
 
     def __call__(self, execute: Execute, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
@@ -41,6 +42,8 @@ class WatchedWrites:
             # PostgreSQL gets a list for each column.
             values = [value for each in params for value in (each if isinstance(each, list) else [each])]
             self.batches.append([value for value in values if isinstance(value, str)])
+            if " BETWEEN " in sql:
+                self.ranges.append((params[-2], params[-1]))
             self._before(len(self.batches))
         return execute(sql, params, many, context)
 
@@ -106,6 +109,15 @@ def test_a_batch_too_large_for_one_statement_is_written_by_several(monkeypatch: 
         assert output_of("normalize_emails") == "checked 5 / changed 5 (commit)\n"
     assert len(watched.batches) == 3
     assert emails() == [f"user{number}@b.de" for number in range(5)]
+
+
+def test_each_statement_is_limited_to_the_range_of_its_users() -> None:
+    make_users("a@b.de", " B@b.de", " C@b.de", " D@b.de", "e@b.de", " F@b.de")
+    keys = list(get_user_model().objects.order_by("pk").values_list("pk", flat=True))
+    writes = WatchedWrites()
+    with connection.execute_wrapper(writes):
+        output_of("normalize_emails", "--batch-size=4")
+    assert writes.ranges == [(keys[1], keys[3]), (keys[5], keys[5])]
 
 
 def test_batches_of_any_size_reach_every_user() -> None:
