@@ -179,11 +179,9 @@ def schedule_counts(jobs: Iterable[Job]) -> Mapping[str, ScheduleCounts]:
 def runs_of_schedules(schedule_ids: Collection[int], limit: int) -> dict[int, NewestRuns]:
     """Up to ``limit`` runs of each schedule. Schedules without runs are omitted."""
     if len(schedule_ids) == 1:
-        # A single statement that reads no more of the index, however many runs there are.
         (only,) = schedule_ids
-        newest = Run.objects.newest_of_schedule(only).values_list(*_COLUMNS)[: limit + 1]
-        runs = [_recent_run(*values) for values in newest]
-        return {only: NewestRuns.of(runs, limit, has_ties=False)} if runs else {}
+        runs = _runs_of_one_schedule(only, limit)
+        return {only: NewestRuns.of(runs, limit, has_ties=True)} if runs else {}
     # Not combined one by one, which would copy those before each time.
     conditions = [
         Q(schedule=schedule_id) if oldest is None else Q(schedule=schedule_id, queued_at__gte=oldest)
@@ -198,6 +196,16 @@ def runs_of_schedules(schedule_ids: Collection[int], limit: int) -> dict[int, Ne
     ):
         found.setdefault(schedule_id, []).append(_recent_run(*values))
     return {pk: NewestRuns.of(runs, limit, has_ties=True) for pk, runs in found.items()}
+
+
+def _runs_of_one_schedule(schedule_id: int, limit: int) -> list[RecentRun]:
+    """The newest ones, and all that were queued with the last of them."""
+    # Usually a single statement that reads no more of the index, however many runs there are.
+    newest = Run.objects.newest_of_schedule(schedule_id).values_list(*_COLUMNS)
+    runs = [_recent_run(*values) for values in newest[: limit + 1]]
+    if len(runs) > limit and runs[limit].queued_at == runs[limit - 1].queued_at:
+        return [_recent_run(*values) for values in newest.filter(queued_at__gte=runs[limit].queued_at)]
+    return runs[:limit]
 
 
 def sparkline(runs: Sequence[RecentRun], now: datetime, *, places: int) -> SafeString:

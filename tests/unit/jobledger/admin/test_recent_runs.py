@@ -140,6 +140,17 @@ def test_the_limit_applies_to_runs_queued_at_the_same_time() -> None:
     assert len(recent_runs.runs_of_schedules([schedule.pk], 3)[schedule.pk].runs) == 3
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_runs_that_were_queued_with_the_last_one_are_counted_however_many_schedules_there_are(
+    others: int,
+) -> None:
+    schedule, *_ = [hourly(f"number {number}") for number in range(1 + others)]
+    for minutes_ago in (1, 2, 3, 3, 3, 4):
+        run_of(schedule, minutes_ago=minutes_ago)
+    found = recent_runs.runs_of_schedules(PeriodicTask.objects.values_list("pk", flat=True), 3)
+    assert (len(found[schedule.pk].runs), len(found[schedule.pk].counted)) == (3, 5)
+
+
 def test_runs_of_one_schedule_are_read_in_the_order_of_the_index_and_no_more_of_them() -> None:
     """PostgreSQL cannot know how few runs are later than what a subquery finds, and read all."""
     schedule = hourly()

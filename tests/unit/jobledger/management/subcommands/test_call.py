@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from django.utils import timezone
 
 from jobledger.admin import audit_log
@@ -244,7 +245,8 @@ def test_waiting_prints_the_output_also_of_a_run_that_has_ended_by_then(
 
     def execute_at_once(request: dispatch.RunRequest) -> Run:
         run = enqueue(request)
-        runner.execute(run.pk, worker="celery@here:1")
+        # A worker does not see it earlier.
+        transaction.on_commit(lambda: runner.execute(run.pk, worker="celery@here:1"))
         return run
 
     monkeypatch.setattr(dispatch, "enqueue", execute_at_once)

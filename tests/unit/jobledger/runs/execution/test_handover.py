@@ -259,7 +259,7 @@ def test_the_capture_ends_once_if_nobody_takes_the_run_over(
 def test_on_the_command_line_recording_is_tried_once_and_given_up_with_one_line(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*args: object) -> Never:
+    def fail(*args: object, **options: object) -> Never:
         raise OperationalError("unable to open database file")
 
     def handle(*args: Any, **options: Any) -> None:
