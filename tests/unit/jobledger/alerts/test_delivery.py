@@ -41,12 +41,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(NOON, tick=False) as traveller:
-        yield traveller
-
-
-@pytest.fixture
 def smtp(settings: Settings) -> Iterator[Received]:
     with mail_server() as received:
         use_mail_server(settings, received.port)

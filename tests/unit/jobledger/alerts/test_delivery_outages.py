@@ -1,6 +1,6 @@
 """The database fails while an alert is being delivered: if it was not sent yet, it is sent once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -14,16 +14,9 @@ from jobledger.alerts import delivery, destinations, subscriptions
 from jobledger.alerts.background import Background
 from jobledger.alerts.message import Message
 from jobledger.models import AlertDelivery, AlertDestination, DestinationKind
-from tests.unit.builders import NOON
 from tests.unit.jobledger.alerts.builders import destination, fail, rule
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(NOON, tick=False) as traveller:
-        yield traveller
 
 
 @pytest.fixture
