@@ -16,6 +16,9 @@ from tests.databases import pytest_ignore_collect, pytest_itemcollected
 
 __all__ = ["pytest_ignore_collect", "pytest_itemcollected"]
 
+# What the tests share says what it found, too, if it is not what it asserts.
+pytest.register_assert_rewrite("tests.unit", "tests.integration", "tests.e2e")
+
 # How long an example takes depends more on the machine than on the code; the first one may import half of it.
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

@@ -1,7 +1,10 @@
 """A service's broker from outside, the same way for each kind of server."""
 
+import json
 import signal
-from typing import Protocol
+from collections.abc import Collection
+from typing import Any, Protocol
+from uuid import UUID
 
 import redis
 
@@ -21,8 +24,12 @@ class Broker(Protocol):
     def is_empty(self) -> bool:
         """Whether no message is waiting or, as far as it tells, with a worker."""
 
-    def holds(self, *, waiting: int, with_workers: int) -> bool:
-        """Whether it has so many messages, as far as it tells."""
+    def has_waiting(self, pks: Collection[UUID]) -> bool:
+        """Whether no worker holds the messages of these queued runs, as far as it tells.
+
+        It may have others, too: a message that is with a worker for long is delivered again on Redis, and a
+        run that is queued for long is published again.
+        """
 
 
 class Redis:
@@ -40,7 +47,12 @@ class Redis:
     def is_empty(self) -> bool:
         return not has_messages(self._running)
 
-    def holds(self, *, waiting: int, with_workers: int) -> bool:
+    def has_waiting(self, pks: Collection[UUID]) -> bool:
         with redis.Redis(unix_socket_path=str(self._running.socket)) as client:
-            found = client.llen(QUEUE), client.hlen(UNACKNOWLEDGED)
-        return found == (waiting, with_workers)
+            waiting = [json.loads(each) for each in client.lrange(QUEUE, 0, -1)]
+            held = [json.loads(each)[0] for each in client.hvals(UNACKNOWLEDGED)]
+        return set(pks) <= _run_ids(waiting) and _run_ids(held).isdisjoint(pks)
+
+
+def _run_ids(messages: list[Any]) -> set[UUID]:
+    return {UUID(each["headers"]["id"]) for each in messages}

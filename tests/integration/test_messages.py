@@ -49,7 +49,7 @@ def test_no_malformed_message_crashes_a_worker_and_each_one_is_recorded(alone: S
         assert wait_for_end(alone, good).status == "succeeded"
         assert alone.is_running("worker")
         wait_until(lambda: not unrecorded(alone, sent), what="every message is recorded")
-        assert client.hlen(UNACKNOWLEDGED) == 0
+        wait_until(lambda: client.hlen(UNACKNOWLEDGED) == 0, what="the worker holds no message")
     log = alone.log("worker")
     lines = [line for line in log.splitlines() if "is a dead letter: " in line]
     assert len(lines) == len(dead_letters(alone))

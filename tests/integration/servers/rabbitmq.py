@@ -2,11 +2,12 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from kombu import Connection
 from kombu.exceptions import OperationalError
@@ -63,9 +64,9 @@ class RabbitMQ:
         """Whether no message is waiting: it does not tell what workers have."""
         return self._ready() == 0
 
-    def holds(self, *, waiting: int, with_workers: int) -> bool:
-        """Whether so many messages are waiting: it does not tell what workers have."""
-        return self._ready() == waiting
+    def has_waiting(self, pks: Collection[UUID]) -> bool:
+        """Whether that many messages, or more, are waiting: it does not tell which ones."""
+        return self._ready() >= len(pks)
 
     @contextmanager
     def consumer_timeout(self, seconds: int) -> Iterator[None]:

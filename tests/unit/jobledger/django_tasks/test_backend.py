@@ -331,6 +331,7 @@ def test_a_queue_that_the_settings_do_not_name_is_invalid(queue_name: str) -> No
 
 
 def test_a_queue_that_celery_cannot_use_is_invalid(settings: Settings) -> None:
+    signals()  # The backport's module applies changes of the setting once it has been imported.
     settings.TASKS = {"default": {**settings.TASKS["default"], "QUEUES": ["_kombu.x"]}}
     with pytest.raises(InvalidTask, match="cannot be used"):
         tasks.multiply.using(queue_name="_kombu.x").enqueue(1)
