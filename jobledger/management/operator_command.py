@@ -15,9 +15,9 @@ from jobledger.management import printing
 class OperatorCommand(BaseCommand):
     """A subcommand of ``manage.py jobledger``.
 
-    To add one, create a module of that name in ``jobledger/management/subcommands/`` with a class ``Command``
-    that has ``help``, ``add_arguments`` and ``handle`` like any Django command. The first sentence of
-    ``help`` is its summary in ``manage.py jobledger --help``.
+    To add one, create a module of that name in a folder of ``jobledger/management/subcommands/`` with a class
+    ``Command`` that has ``help``, ``add_arguments`` and ``handle`` like any Django command. The first
+    sentence of ``help`` is its summary in ``manage.py jobledger --help``.
     """
 
     # A broken job must not keep operators from inspecting the system.

@@ -1,8 +1,8 @@
 """``manage.py jobledger``: the operator's command, which delegates to its subcommands.
 
-Each module in ``jobledger/management/subcommands/`` is a subcommand of the same name. Its class ``Command``
-is an ``OperatorCommand``, an ordinary Django command. Running a subcommand imports only that module; listing
-them imports all.
+Each module in a folder of ``jobledger/management/subcommands/`` is a subcommand of the same name. Its class
+``Command`` is an ``OperatorCommand``, an ordinary Django command. Running a subcommand imports only that
+module; listing them imports all.
 """
 
 import difflib
@@ -16,6 +16,7 @@ from argparse import (
     ArgumentTypeError,
     RawDescriptionHelpFormatter,
 )
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -86,13 +87,23 @@ class Command(BaseCommand):
 
 def names() -> list[str]:
     """The names of all subcommands, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(subcommands.__path__))
+    return sorted(_modules())
 
 
 def load(name: str) -> OperatorCommand:
     """Import a subcommand."""
-    command: OperatorCommand = import_module(f"{subcommands.__name__}.{name}").Command()
+    command: OperatorCommand = import_module(_modules()[name]).Command()
     return command
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """The module of each subcommand, by its name. Imports none of them."""
+    return {
+        module.name: f"{subcommands.__name__}.{folder.name}.{module.name}"
+        for folder in pkgutil.iter_modules(subcommands.__path__)
+        for module in pkgutil.iter_modules([f"{path}/{folder.name}" for path in subcommands.__path__])
+    }
 
 
 class _HelpFormatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):

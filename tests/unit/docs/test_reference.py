@@ -132,7 +132,7 @@ def test_every_setting_of_celery_is_described_with_its_value() -> None:
 
 
 def operators_rows() -> list[list[str]]:
-    headings = ("## Runs", "## Schedules", "## The service")
+    headings = ("## Runs", "## Schedules", "## Other schedulers", "## The service")
     return [row for heading in headings for row in rows(COMMANDS, heading)]
 
 

@@ -56,7 +56,7 @@ def typed(*line: str, script: str = "./manage.py") -> int:
 
 def test_each_file_is_a_subcommand() -> None:
     folder = Path(next(iter(subcommands.__path__)))
-    assert names() == sorted(path.stem for path in folder.glob("[!_]*.py")) == NAMES
+    assert names() == sorted(path.stem for path in folder.glob("*/[!_]*.py")) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -195,4 +195,6 @@ print(*sorted(name for name in sys.modules if ".subcommands." in name or "simula
         text=True,
         check=True,
     )
-    assert done.stdout == "jobledger.management.subcommands.runs\n"
+    assert done.stdout.split() == [
+        f"jobledger.management.subcommands.{name}" for name in ("runs", "runs.runs")
+    ]

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.jobs.declaration import Concurrency
-from jobledger.management.subcommands import backfill as subcommand
+from jobledger.management.subcommands.schedules import backfill as subcommand
 from jobledger.models import AuditEntry, Backfill, BackfillSlot, Run, SchedulePolicy, Status, Trigger
 from jobledger.schedules.audit import command_line_user
 from jobledger.schedules.backfills import backfilling

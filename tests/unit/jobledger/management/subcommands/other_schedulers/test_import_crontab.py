@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.crontab.review import review
-from jobledger.management.subcommands import import_crontab
+from jobledger.management.subcommands.other_schedulers import import_crontab
 from jobledger.models import (
     AlertDestination,
     AlertRule,

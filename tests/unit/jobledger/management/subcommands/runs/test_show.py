@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.core.management.color import color_style
 
-from jobledger.management.subcommands import show
+from jobledger.management.subcommands.runs import show
 from jobledger.models import Reason, Run, RunAttempt, RunOutput, Status, Stream, Why
 from jobledger.runs import run_json
 from tests.unit.builders import NOON

@@ -26,7 +26,7 @@ from jobledger.jobs.options.parser import options_of
 from jobledger.jobs.registry import Job
 from jobledger.management import printing
 from jobledger.management.operator_command import OperatorCommand
-from jobledger.management.subcommands import show
+from jobledger.management.subcommands.runs import show
 from jobledger.models import ProcessKind, Run, ServiceProcess, Status, Trigger
 from jobledger.runs import dispatch, overlap, reasons, run_json
 from jobledger.runs.dispatch import RunRequest

@@ -16,7 +16,7 @@ from django.db.models import EmailField
 from jobledger.admin import rights
 from jobledger.checks.schedules import check_schedules
 from jobledger.management.operator_command import OperatorCommand
-from jobledger.management.subcommands.sync import change_lines, warnings
+from jobledger.management.subcommands.schedules.sync import change_lines, warnings
 from jobledger.schedules.declared import DeclarationError
 from jobledger.schedules.declared import sync as syncing
 

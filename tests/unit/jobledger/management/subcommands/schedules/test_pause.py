@@ -11,7 +11,7 @@ import time_machine
 from django.core.management import CommandError, call_command
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from jobledger.management.subcommands import pause
+from jobledger.management.subcommands.schedules import pause
 from jobledger.models import AuditEntry, Pause
 from jobledger.schedules.audit import command_line_user
 from tests.probes.management.commands.probe import Command as Probe
