@@ -9,9 +9,12 @@ PostgreSQL's errors have an SQLSTATE, whose first two characters are its class; 
 An error without either comes from the driver or from Django, and its exception class decides.
 """
 
+import inspect
 import sqlite3
+from traceback import walk_tb
 
 from django.db import Error, InterfaceError, InternalError, OperationalError, ProgrammingError
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 ABOUT_VALUES = {
@@ -30,6 +33,8 @@ ABOUT_VALUES = {
 
 CONNECTION_ENDED = ("08", "57P")
 """How the SQLSTATE of an error begins that ends a connection: an exception of it, a server that stops."""
+
+_CONNECT = inspect.unwrap(BaseDatabaseWrapper.connect).__code__
 
 # https://www.sqlite.org/rescode.html
 SQLITE_ABOUT_VALUES = {
@@ -56,13 +61,12 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_unanswered(error: BaseException) -> bool:
-    """Whether the connection has ended before the statement's result: it may have been committed or not.
-
-    Only if there was a connection.
-    """
+    """Whether the connection has ended before the statement's result: it may have been committed or not."""
     cause = error.__cause__
     if not is_outage(error) or getattr(cause, "sqlite_errorcode", None) is not None:
         return False
+    if any(frame.f_code is _CONNECT for frame, _ in walk_tb(error.__traceback__)):
+        return False  # there was no connection
     sqlstate = getattr(cause, "sqlstate", None)
     return sqlstate is None or sqlstate.startswith(CONNECTION_ENDED)
 

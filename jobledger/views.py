@@ -9,16 +9,18 @@ from django.views import defaults
 
 from jobledger.health import readiness
 from jobledger.health.reading import NoAnswerError, Reading
-from jobledger.outages import is_outage
+from jobledger.outages import is_outage, is_unanswered
 from jobledger.public_views import probe
 
 RETRY_AFTER_SECONDS = 10
 OUTAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>No database</title></head>
 <body><h1>The database cannot be used right now</h1>
-<p>Nothing was saved. Try again in a few seconds. Running jobs continue, and jobs that are due
+<p>{saved} Running jobs continue, and jobs that are due
 in the meantime start when the database is back.</p></body></html>
 """
+NOTHING_SAVED = "Nothing was saved. Try again in a few seconds."
+UNKNOWN = "It has not answered: what you have sent may be saved, or not. Look before you send it again."
 
 
 @probe
@@ -68,4 +70,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if error is None or not is_outage(error):
         return defaults.server_error(request)
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"}
-    return HttpResponse(OUTAGE, status=HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)
+    is_unknown = request.method not in ("GET", "HEAD") and is_unanswered(error)
+    page = OUTAGE.format(saved=UNKNOWN if is_unknown else NOTHING_SAVED)
+    return HttpResponse(page, status=HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)

@@ -38,22 +38,21 @@ def enqueue(
     run_after = task.run_after
     if run_after is not None and timezone.is_naive(run_after):
         run_after = timezone.make_aware(run_after)
-    run = dispatch.enqueue(
-        dispatch.RunRequest(
-            job=job.name,
-            options=options,
-            trigger=Trigger.TASK,
-            routing=_routing(task, job, job.function),
-            start_after=run_after if run_after and run_after > clock.now() else None,
-            enqueued_as={
-                "backend": backend.alias,
-                "queue_name": task.queue_name,
-                "priority": task.priority,
-                "run_after": run_after.isoformat() if run_after else None,
-                "by_position": by_position,
-            },
-        )
+    request = dispatch.RunRequest(
+        job=job.name,
+        options=options,
+        trigger=Trigger.TASK,
+        routing=_routing(task, job, job.function),
+        start_after=run_after if run_after and run_after > clock.now() else None,
+        enqueued_as={
+            "backend": backend.alias,
+            "queue_name": task.queue_name,
+            "priority": task.priority,
+            "run_after": run_after.isoformat() if run_after else None,
+            "by_position": by_position,
+        },
     )
+    run = dispatch.certainly(lambda run_id: dispatch.enqueue(request, run_id=run_id))
     result = results.result_of(run, job.function)
     signals().task_enqueued.send(type(backend), task_result=result)
     return result

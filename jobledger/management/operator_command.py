@@ -10,6 +10,9 @@ from django.db import Error
 import jobledger
 from jobledger.escapes import encodable, escaped
 from jobledger.management import printing
+from jobledger.outages import is_unanswered
+
+UNKNOWN = "It has not answered: what was to be changed may be saved. Look before you repeat it."
 
 
 class OperatorCommand(BaseCommand):
@@ -40,7 +43,10 @@ class OperatorCommand(BaseCommand):
             text = encodable(escaped(str(error)), self.stderr)
             raise CommandError(text, returncode=error.returncode) from error
         except Error as error:
-            raise CommandError(f"The database cannot be queried: {_message(error)}") from error
+            text = f"The database cannot be queried: {_message(error)}"
+            if is_unanswered(error):
+                text += f". {UNKNOWN}"
+            raise CommandError(text) from error
 
     def say(self, text: str) -> None:
         """Print a line, with control characters escaped. Nobody may be reading it: what was done is done."""

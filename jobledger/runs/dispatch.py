@@ -16,14 +16,16 @@ from functools import cache, partial
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
+from django.db.models import F, Q
 
 from jobledger import clock
 from jobledger.alerts import recording
+from jobledger.conf import settings
 from jobledger.jobs import registry
 from jobledger.jobs.json_text import readable, storable
 from jobledger.metrics import totals
 from jobledger.models import Run, Status, Trigger, Why
-from jobledger.runs import ordinary_tasks, overlap
+from jobledger.runs import ordinary_tasks, overlap, unanswered
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.ledger_connection import ledger_connection, savepoint
 from jobledger.runs.overlap import FREE, Guard, OverlapError
@@ -34,6 +36,8 @@ from jobledger.tracing import context
 TASK_ID_NAMESPACE = uuid.UUID("5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11")
 
 
+ANSWER_SECONDS = 5.0
+"""How long whoever starts a run waits, such as a request, if the database does not answer."""
 LOCK_TIMEOUT_SECONDS = 5
 """If a caller's transaction has locked what the new run refers to, such as its user."""
 
@@ -92,7 +96,7 @@ class Once:
     """Of what is requested: tells it from another request that would have the same run."""
 
 
-def enqueue(request: RunRequest, *, once: Once | None = None) -> Run:
+def enqueue(request: RunRequest, *, run_id: uuid.UUID | None = None, once: Once | None = None) -> Run:
     """Create a queued run, and publish its message once the current transaction has been committed.
 
     One that may not start yet is left to beat, which publishes it when it may. With ``once``, raises
@@ -101,9 +105,45 @@ def enqueue(request: RunRequest, *, once: Once | None = None) -> Run:
     now = clock.now()
     publish_after = request.start_after or now + intervals.GRACE_PERIOD
     row = {**request.as_row_for_worker(), "queued_at": now, "publish_after": publish_after}
-    run = Run.objects.create(**row) if once is None else _create_once(once, row)
+    run = Run.objects.create(pk=run_id or uuid.uuid4(), **row) if once is None else _create_once(once, row)
     if request.start_after is None:
         transaction.on_commit(partial(publisher.try_to_publish, [run]))
+    return run
+
+
+def certainly(
+    write: Callable[[uuid.UUID], Run],
+    *,
+    once: Once | None = None,
+    within_seconds: float = ANSWER_SECONDS,
+) -> Run:
+    """Enqueue a run by a function of its id that has a transaction of its own, and certainly once.
+
+    If the database does not answer whether it was committed, waits until it is known. Raises UnansweredError
+    if the database is not back in time. In a transaction of the caller, who hears whether that is committed,
+    the function is only called.
+    """
+    run_id = once.run_id if once else uuid.uuid4()
+    if connection.in_atomic_block:
+        return write(run_id)
+
+    def noticing() -> Run:
+        with unanswered.noticed():
+            return write(run_id)
+
+    what = f"run {run_id} was queued"
+    return unanswered.certain(noticing, partial(_enqueued, run_id), what=what, within_seconds=within_seconds)
+
+
+def _enqueued(run_id: uuid.UUID) -> Run | None:
+    """The run, if it was created after all; its message is published now."""
+    found = Run.objects.filter(pk=run_id)
+    # A standby that only reads also has it, but not yet the last word.
+    if not found.update(queued_at=F("queued_at")):
+        return None
+    run = found.first()
+    if run is not None and (run.status, run.publish_count, run.start_after) == (Status.QUEUED, 0, None):
+        publisher.try_to_publish([run])
     return run
 
 
@@ -127,18 +167,56 @@ def _create_once(once: Once, row: dict[str, Any]) -> Run:
         raise RepeatedError(run, is_same=run.request_digest == once.request_digest) from error
 
 
-def begin(request: RunRequest, *, worker: str, guard: Guard = FREE, line_id: uuid.UUID | None = None) -> Run:
+def begin(
+    request: RunRequest,
+    *,
+    worker: str,
+    guard: Guard = FREE,
+    line_id: uuid.UUID | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Run:
     """Create a run that the caller executes itself. Raises OverlapError if another run holds its key.
 
     ``line_id`` is the run of a wrapped line of a crontab: it is continued, unless another process does so.
+    If the database does not answer whether it was created, waits for a lease until it is known, and calls
+    ``meanwhile`` now and then. Raises UnansweredError if the database is not back by then.
     """
-    begin_it = partial(_begin_unless_held, request, worker, guard, line_id)
-    with ledger_connection() as is_beside_transaction:
-        if not is_beside_transaction:
-            return begin_it()
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
-            return begin_it()
+    ids = _Ids(new=uuid.uuid4(), line=line_id)
+    begin_it = partial(_begin_unless_held, request, worker, guard, ids)
+
+    def noticing() -> Run:
+        with ledger_connection() as is_beside_transaction, unanswered.noticed():
+            if not is_beside_transaction:
+                return begin_it()
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
+                return begin_it()
+
+    return unanswered.certain(
+        noticing,
+        partial(_ours, ids, Status.RUNNING),
+        what=f"run {ids.new} of {request.job} was created",
+        within_seconds=settings.LEASE_SECONDS,
+        meanwhile=meanwhile,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ids:
+    """Of a run that this process creates, and of the one that it continues instead, if it can."""
+
+    new: uuid.UUID
+    line: uuid.UUID | None
+
+
+@ledger_connection()
+def _ours(ids: _Ids, status: Status) -> Run | None:
+    """The run that this process has created or continued but does not know of, in this state."""
+    ours = Run.objects.filter(Q(pk=ids.new) | Q(pk=ids.line, worker_identity=IDENTITY)).in_state(status)
+    # A standby that only reads also has it, but not yet the last word.
+    if not ours.update(heartbeat_at=clock.in_statement() if status is Status.RUNNING else None):
+        return None
+    return ours.first()
 
 
 @ledger_connection()
@@ -159,36 +237,50 @@ def begin_line(line_id: uuid.UUID, request: RunRequest, *, worker: str, started_
     return run
 
 
-def _begin_unless_held(request: RunRequest, worker: str, guard: Guard, line_id: uuid.UUID | None) -> Run:
+def _begin_unless_held(request: RunRequest, worker: str, guard: Guard, ids: _Ids) -> Run:
     try:
-        return _begin(request, worker, guard, line_id)
+        return _begin(request, worker, guard, ids)
     except IntegrityError as error:
         if not guard.key:
             raise
         if (holder := overlap.holder_of(guard.key)) is not None:
             raise OverlapError(overlap.held_by(holder)) from error
     # The holder has finished in the meantime.
-    return _begin(request, worker, guard, line_id)
+    return _begin(request, worker, guard, ids)
+
+
+def skip(request: RunRequest, *, why: Why, exit_code: int, line_id: uuid.UUID | None = None) -> Run:
+    """Create a run that was not executed, or end that of a wrapped line of a crontab as such.
+
+    Waits as ``begin`` does.
+    """
+    ids = _Ids(new=uuid.uuid4(), line=line_id)
+    ended = {"status": Status.SKIPPED, "exit_code": exit_code, **why.columns}
+    return unanswered.certain(
+        partial(_skip, request, ids, ended),
+        partial(_ours, ids, Status.SKIPPED),
+        what=f"run {ids.new} of {request.job} was recorded as skipped",
+        within_seconds=settings.LEASE_SECONDS,
+    )
 
 
 @ledger_connection()
-def skip(request: RunRequest, *, why: Why, exit_code: int, line_id: uuid.UUID | None = None) -> Run:
-    """Create a run that was not executed, or end that of a wrapped line of a crontab as such."""
+def _skip(request: RunRequest, ids: _Ids, ended: dict[str, Any]) -> Run:
     now = clock.now()
-    ended = {"status": Status.SKIPPED, "finished_at": now, "exit_code": exit_code, **why.columns}
-    with transaction.atomic():
-        run = _continued(line_id, request, "", **ended, started_at=None, heartbeat_at=None)
-        run = run or Run.objects.create(**request.as_row(), queued_at=now, **ended)
+    ended = {**ended, "finished_at": now}
+    with unanswered.noticed(), transaction.atomic():
+        run = _continued(ids.line, request, "", **ended, started_at=None, heartbeat_at=None)
+        run = run or Run.objects.create(pk=ids.new, **request.as_row(), queued_at=now, **ended)
         recording.runs_ended([run], now)
     return run
 
 
-def _begin(request: RunRequest, worker: str, guard: Guard, line_id: uuid.UUID | None) -> Run:
+def _begin(request: RunRequest, worker: str, guard: Guard, ids: _Ids) -> Run:
     with transaction.atomic():
-        run = _continued(line_id, request, worker, concurrency_key=guard.key)
+        run = _continued(ids.line, request, worker, concurrency_key=guard.key)
         # With SQLite, the transaction has waited for others until here: one may have ended the key's holder.
         row = {**_running(request, worker, clock.now()), "concurrency_key": guard.key}
-        return run or Run.objects.create(**row)
+        return run or Run.objects.create(pk=ids.new, **row)
 
 
 def _running(request: RunRequest, worker: str, now: datetime) -> dict[str, Any]:
@@ -246,7 +338,13 @@ class CannotRunAgainError(Exception):
 
 
 def run_again(
-    run: Run, *, trigger: Trigger, username: str, user_id: Any = None, once: Once | None = None
+    run: Run,
+    *,
+    trigger: Trigger,
+    username: str,
+    user_id: Any = None,
+    run_id: uuid.UUID | None = None,
+    once: Once | None = None,
 ) -> Run:
     """Enqueue a new run that does the same. Raises CannotRunAgainError, or RepeatedError as ``enqueue``."""
     if not Status(run.status).is_final:
@@ -271,5 +369,6 @@ def run_again(
             time_limit_grace=run.time_limit_grace,
             enqueued_as={name: value for name, value in run.enqueued_as.items() if name != "run_after"},
         ),
+        run_id=run_id,
         once=once,
     )

@@ -6,6 +6,7 @@ have no user of the admin, only log here what they do themselves.
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
@@ -19,7 +20,6 @@ from jobledger.models import Reason, Run, Trigger, Why
 from jobledger.runs import dispatch, overlap
 
 
-@transaction.atomic
 def start_job(
     user: User,
     job: Job,
@@ -43,9 +43,14 @@ def start_job(
         scheduled_for=past.scheduled_for if past else None,
         routing=past.routing if past else {},
     )
-    run = dispatch.enqueue(request, once=once)
-    log_started(user, run, job, options, past=past)
-    return run
+
+    @transaction.atomic
+    def start(run_id: UUID) -> Run:
+        run = dispatch.enqueue(request, run_id=run_id, once=once)
+        log_started(user, run, job, options, past=past)
+        return run
+
+    return dispatch.certainly(start, once=once)
 
 
 @transaction.atomic
@@ -60,7 +65,6 @@ def cancel_run(user: User, run: Run, *, trigger: Trigger = Trigger.ADMIN, commen
     return is_requested
 
 
-@transaction.atomic
 def start_run_again(
     user: User, run: Run, *, trigger: Trigger = Trigger.ADMIN, once: dispatch.Once | None = None
 ) -> Run:
@@ -68,9 +72,14 @@ def start_run_again(
 
     Raises dispatch.CannotRunAgainError, or dispatch.RepeatedError as ``start_job``.
     """
-    new = dispatch.run_again(run, trigger=trigger, **_author(user), once=once)
-    log_started_again(user, run, new)
-    return new
+
+    @transaction.atomic
+    def start(run_id: UUID) -> Run:
+        new = dispatch.run_again(run, trigger=trigger, **_author(user), run_id=run_id, once=once)
+        log_started_again(user, run, new)
+        return new
+
+    return dispatch.certainly(start, once=once)
 
 
 def log_started(

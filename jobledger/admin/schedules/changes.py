@@ -4,6 +4,7 @@ The pages and the HTTP API call the same functions.
 """
 
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -39,7 +40,6 @@ def set_enabled(user: User, schedules: QuerySet[PeriodicTask], *, enabled: bool)
     return changed
 
 
-@transaction.atomic
 def run_now(
     user: User, schedule: PeriodicTask, *, trigger: Trigger = Trigger.ADMIN, once: dispatch.Once | None = None
 ) -> Run:
@@ -63,6 +63,11 @@ def run_now(
         routing=delivery.routing_of(schedule),
         **limits.of_policy(SchedulePolicy.of(schedule)),
     )
-    run = dispatch.enqueue(request, once=once)
-    audit_log.log_action(user, [schedule], f"Run now: run {run.pk}.")
-    return run
+
+    @transaction.atomic
+    def start(run_id: UUID) -> Run:
+        run = dispatch.enqueue(request, run_id=run_id, once=once)
+        audit_log.log_action(user, [schedule], f"Run now: run {run.pk}.")
+        return run
+
+    return dispatch.certainly(start, once=once)

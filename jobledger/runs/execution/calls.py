@@ -39,6 +39,7 @@ from jobledger.runs.output.capture import Capture, of_call, of_command_line
 from jobledger.runs.output.recorder import OutputRecorder, UnsavedRecorder
 from jobledger.runs.output.streams import Tee
 from jobledger.runs.overlap import FREE, Guard, OverlapError
+from jobledger.runs.unanswered import UnansweredError
 
 OVERLAP_POLL_SECONDS = 0.5
 
@@ -94,8 +95,13 @@ def begin(call: Call) -> Run | None:
         raise
     except Exception as error:  # noqa: BLE001 - reported on stderr; a ledger failure must not stop a job
         stderr = call.options.get("stderr") or call.command.stderr
-        stderr.write(f"This run is not recorded: {error}\n")
+        stderr.write(f"{_unless_unknown('This run is not recorded', error)}: {error}\n")
         return None
+
+
+def _unless_unknown(text: str, error: Exception) -> str:
+    """The text that says that a run is not recorded, unless the database has not answered whether it is."""
+    return "It is unknown whether this run is recorded" if isinstance(error, UnansweredError) else text
 
 
 def _request(call: Call) -> dispatch.RunRequest:
@@ -136,7 +142,13 @@ def _begin_when_free(call: Call, request: dispatch.RunRequest, guard: Guard) -> 
     while True:
         try:
             worker = command_line_process()
-            return dispatch.begin(request, worker=worker, guard=guard, line_id=call.line_id)
+            return dispatch.begin(
+                request,
+                worker=worker,
+                guard=guard,
+                line_id=call.line_id,
+                meanwhile=abrupt_ends.handle_deferred,
+            )
         except OverlapError as error:
             if vigil.is_held_by_a_silent_run():
                 vigil.keep()
@@ -210,7 +222,8 @@ def _skipped(call: Call, request: dispatch.RunRequest, why: Why) -> CommandError
     try:
         run = dispatch.skip(request, why=why, exit_code=os.EX_TEMPFAIL, line_id=call.line_id)
     except Exception as error:  # noqa: BLE001 - reported to the user
-        run, note = Run(job=request.job, status=Status.SKIPPED, **why.columns), f" Not recorded: {error}"
+        run = Run(job=request.job, status=Status.SKIPPED, **why.columns)
+        note = f" {_unless_unknown('Not recorded', error)}: {error}"
     text = escaped(f"{reasons.sentence(run, timezone.now())}{note}")
     return CommandError(text, returncode=os.EX_TEMPFAIL)
 

@@ -1,41 +1,30 @@
 """Claims a run for this process: a conditional update moves it from queued to running, for one process only.
 
-If the connection ends before the database has answered, as when its server dies, nobody knows whether the
-update was committed: a standby that takes the server's place may have it. The run would then be running, but
-nowhere. So whoever has claimed it waits until the database is back, and looks.
+If the database does not answer whether the update was committed (``unanswered``), the run might be running,
+but nowhere. So whoever has claimed it waits until the database is back, and looks.
 """
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
-from django.db import Error, connection
 from django.db.models import F
 
 from jobledger import clock
-from jobledger.conf import settings
-from jobledger.escapes import line_logger
 from jobledger.jobs.registry import Job
 from jobledger.models import Run, Status
-from jobledger.outages import is_outage, is_unanswered
-from jobledger.runs import overlap
+from jobledger.runs import overlap, unanswered
 from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.publishing import publisher
 
-logger = line_logger(__name__)
-
 _lock = threading.Lock()
 _in_hand = Counter[UUID]()
-
-
-class _UnansweredError(Exception):
-    """Whether the run was claimed is unknown."""
 
 
 @contextmanager
@@ -63,37 +52,18 @@ def claim(run_id: UUID, *, worker: str, job: Job | None = None) -> Run | None:
     it is a run of, a single statement is usually enough.
     """
     by = {"worker": worker, "worker_identity": IDENTITY}
-    try:
-        return _claim(run_id, by, job)
-    except _UnansweredError as error:
-        logger.warning("The database has not answered whether run %s was claimed: %s", run_id, error)
-        return _claim_once_back(run_id, by, job)
+    return unanswered.certain(
+        partial(_claim, run_id, by, job),
+        partial(_claimed, run_id, by),
+        what=f"run {run_id} was claimed",
+        within_seconds=MAX_OUTAGE_SECONDS,
+    )
 
 
 @ledger_connection()
 def _claim(run_id: UUID, by: dict[str, str], job: Job | None) -> Run | None:
-    # An error until here leaves no doubt.
-    connection.ensure_connection()
-    try:
+    with unanswered.noticed():
         return _start(run_id, by, job)
-    except Error as error:
-        if is_unanswered(error):
-            raise _UnansweredError(error) from error
-        raise
-
-
-def _claim_once_back(run_id: UUID, by: dict[str, str], job: Job | None) -> Run | None:
-    """Claim the run, unless that has been done, as soon as the database is back."""
-    until = time.monotonic() + MAX_OUTAGE_SECONDS
-    while True:
-        try:
-            return _claimed(run_id, by) or _claim(run_id, by, job)
-        except _UnansweredError as error:
-            logger.debug("Whether run %s was claimed is still unknown: %s", run_id, error)
-        except Error as error:
-            if not is_outage(error) or time.monotonic() >= until:
-                raise
-        time.sleep(settings.HEARTBEAT_SECONDS)
 
 
 @ledger_connection()

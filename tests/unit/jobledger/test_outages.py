@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import (
+    DEFAULT_DB_ALIAS,
     DatabaseError,
     DataError,
     Error,
@@ -19,6 +20,7 @@ from django.db import (
     OperationalError,
     ProgrammingError,
     connection,
+    connections,
     transaction,
 )
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
@@ -155,6 +157,19 @@ def test_a_connection_that_ends_without_a_word_leaves_a_statement_unanswered() -
     error = OperationalError("server closed the connection unexpectedly")
     error.__cause__ = psycopg.OperationalError("server closed the connection unexpectedly")
     assert is_unanswered(error)
+
+
+@pytest.mark.django_db
+def test_a_connection_that_never_was_leaves_no_statement_unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OperationalError("connection refused")
+
+    never = connections.create_connection(DEFAULT_DB_ALIAS)
+    monkeypatch.setattr(never, "get_new_connection", refuse)
+    with pytest.raises(OperationalError) as raised:
+        never.ensure_connection()
+    assert is_outage(raised.value)
+    assert not is_unanswered(raised.value)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -84,7 +84,18 @@ def test_a_page_that_needs_the_database_reports_an_outage(
     response = Client(raise_request_exception=False).get("/admin/")
     assert (response.status_code, response["Retry-After"]) == (503, "10")
     assert b"The database cannot be used right now" in response.content
+    assert b"Nothing was saved" in response.content
     assert b"gone" not in response.content
+
+
+def test_what_was_sent_may_be_saved_if_the_database_has_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(request: HttpRequest) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(admin.site, "has_permission", refuse)
+    response = Client(raise_request_exception=False).post("/admin/")
+    assert response.status_code == 503
+    assert b"may be saved, or not" in response.content
 
 
 def test_any_other_error_is_an_ordinary_500(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from argparse import PARSER, SUPPRESS, ArgumentParser
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from celery import current_app
 from django.core.management.base import CommandError
@@ -18,6 +19,7 @@ from django.utils import timezone
 
 from jobledger import brokers, clock
 from jobledger.admin.runs import changes
+from jobledger.conf import settings
 from jobledger.jobs import registry
 from jobledger.jobs.options import OptionsError, check_bounds, from_argv, options_for_worker
 from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of
@@ -188,9 +190,14 @@ def _create(job: Job, given: dict[str, Any], routing: dict[str, Any]) -> Run:
     guard = overlap.declared_guard(job.name, job.declaration, given)
     if (why := overlap.why_not_now(guard)) is not None:
         return dispatch.skip(request, why=why, exit_code=os.EX_TEMPFAIL)
-    with transaction.atomic():
-        run = dispatch.enqueue(request)
+
+    @transaction.atomic
+    def start(run_id: UUID) -> Run:
+        run = dispatch.enqueue(request, run_id=run_id)
         changes.log_started(command_line_user(), run, job, given)
+        return run
+
+    run = dispatch.certainly(start, within_seconds=settings.LEASE_SECONDS)
     run.refresh_from_db()
     return run
 

@@ -123,8 +123,19 @@ def test_a_database_outage_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None
     client = ApiClient()
     client.client.raise_request_exception = False
     response = client.send("get", "jobs")
-    problem_of(response, 503)
+    assert "Nothing was changed" in problem_of(response, 503)["detail"]
     assert response["Retry-After"] == "10"
+
+
+def test_what_the_database_has_not_answered_may_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr("jobledger.api.endpoints.jobs.start", fail)
+    client = ApiClient()
+    client.client.raise_request_exception = False
+    response = client.send("post", "jobs/probe/runs", {})
+    assert "may be saved, or not" in problem_of(response, 503)["detail"]
 
 
 # --- Limits

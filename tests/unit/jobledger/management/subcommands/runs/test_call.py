@@ -4,6 +4,7 @@ import io
 import json
 import time
 from dataclasses import dataclass
+from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -243,8 +244,8 @@ def test_waiting_prints_the_output_also_of_a_run_that_has_ended_by_then(
 ) -> None:
     enqueue = dispatch.enqueue
 
-    def execute_at_once(request: dispatch.RunRequest) -> Run:
-        run = enqueue(request)
+    def execute_at_once(request: dispatch.RunRequest, *, run_id: UUID) -> Run:
+        run = enqueue(request, run_id=run_id)
         # A worker does not see it earlier.
         transaction.on_commit(lambda: runner.execute(run.pk, worker="celery@here:1"))
         return run
