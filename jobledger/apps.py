@@ -84,7 +84,7 @@ def _worker_starts(*, conf: Any, options: dict[str, Any], **kwargs: Any) -> None
 
 
 def _beat_starts(**kwargs: Any) -> None:
-    from jobledger.alerts import background
+    from jobledger.alerts.sending import background
     from jobledger.sentry import doubles
     from jobledger.tracing import context
 

@@ -24,9 +24,10 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from jobledger import clock
-from jobledger.alerts import deciding, durations, failure_pauses, pings, subscriptions
+from jobledger.alerts import deciding, durations, failure_pauses, subscriptions
 from jobledger.alerts.deciding import Saying, Streak
 from jobledger.alerts.rules import ATTENDED, Rule, RuleBook
+from jobledger.alerts.sending import pings
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs.declaration import AlertKind, Frequency

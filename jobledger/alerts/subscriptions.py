@@ -21,8 +21,8 @@ from django.urls import NoReverseMatch, reverse
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import permissions
-from jobledger.alerts.message import Message, link_to
 from jobledger.alerts.rules import SUBSCRIBER_KEY, comparable, topics_of
+from jobledger.alerts.sending.message import Message, link_to
 from jobledger.conf import settings
 from jobledger.escapes import escaped
 from jobledger.models import Alert, AlertDestination, AlertState, DestinationKind, Subscription

@@ -13,7 +13,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import DEFAULT_DB_ALIAS, connection, models, router
 
-from jobledger.alerts import message
+from jobledger.alerts.sending import message
 from jobledger.celery import is_configured, settings_for
 from jobledger.checks import broker
 from jobledger.checks.broker import named

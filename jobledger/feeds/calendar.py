@@ -22,7 +22,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
 from jobledger.alerts.durations import SAMPLE
-from jobledger.alerts.message import link_to
+from jobledger.alerts.sending.message import link_to
 from jobledger.conf import settings
 from jobledger.escapes import escaped
 from jobledger.jobs import registry

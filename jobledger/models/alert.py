@@ -51,7 +51,7 @@ class AlertDestination(models.Model):
         help_text="Whose subscriptions are sent there: see alerts.subscriptions.",
     )
 
-    # The state of its deliveries, which only `jobledger.alerts.delivery` changes.
+    # The state of its deliveries, which only `jobledger.alerts.sending.delivery` changes.
     not_before = models.DateTimeField(
         null=True, editable=False, help_text="Nothing is sent before this time."
     )

@@ -17,7 +17,7 @@ from django.db.models import DateTimeField, QuerySet, Value
 from django.utils import timezone
 
 from jobledger import clock
-from jobledger.alerts import delivery, pings
+from jobledger.alerts.sending import delivery, pings
 from jobledger.conf import settings
 from jobledger.jobs import registry
 from jobledger.models import Backfill, NextSlot, Ping, Run, SentryReport, Status

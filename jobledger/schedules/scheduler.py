@@ -16,7 +16,7 @@ from celery.signals import beat_init
 from django.db import Error
 
 from jobledger import clock, formats
-from jobledger.alerts import background
+from jobledger.alerts.sending import background
 from jobledger.escapes import line_logger
 from jobledger.models import ProcessKind, Run, Status
 from jobledger.outages import is_outage

@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+import time_machine
 from celery import current_app
 from django.core.management.commands import flush
 from django.db.models import DateTimeField, QuerySet, Value
@@ -22,6 +23,7 @@ from jobledger.health import readiness, reading
 from jobledger.logs import running
 from jobledger.metrics import views as metrics_views
 from tests.unit.broker import Broker
+from tests.unit.builders import NOON
 from tests.unit.emptying import flush_of_this_database
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -49,6 +51,13 @@ def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now", timezone.now)
     monkeypatch.setattr(clock, "in_statement", in_statement_of_this_process)
     monkeypatch.setattr(clock, "as_sql", lambda: "NULL")
+
+
+@pytest.fixture(name="clock")
+def stopped_clock() -> Iterator[time_machine.Traveller]:
+    """Stands still at noon until it is shifted."""
+    with time_machine.travel(NOON, tick=False) as traveller:
+        yield traveller
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from jobledger.admin import display, rights
 from jobledger.admin.alerts.listing import delivery_text, kind_mark
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin_site import ReadOnly
-from jobledger.alerts import message
+from jobledger.alerts.sending import message
 from jobledger.models import Alert
 
 

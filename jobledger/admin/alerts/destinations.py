@@ -19,8 +19,8 @@ from jobledger.admin.alerts.audited import Audited
 from jobledger.admin.fields import StoredSecretField
 from jobledger.admin.options.widgets import SecretText
 from jobledger.admin_site import page_url, page_view
-from jobledger.alerts import delivery
-from jobledger.alerts.destinations import NotDeliveredError, why_invalid
+from jobledger.alerts.sending import delivery
+from jobledger.alerts.sending.destinations import NotDeliveredError, why_invalid
 from jobledger.models import AlertDestination, DestinationKind
 
 _KINDS = ((DestinationKind.MAIL, "Mail"), (DestinationKind.URL, "URL"))

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 
 from jobledger.admin import display
 from jobledger.admin_site import page_url
-from jobledger.alerts import message
+from jobledger.alerts.sending import message
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import Alert, AlertDelivery, DeliveryState
 

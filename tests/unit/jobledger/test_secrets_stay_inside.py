@@ -20,7 +20,7 @@ from django_celery_beat.models import PeriodicTask
 from kombu import Message
 
 from jobledger.admin import rights
-from jobledger.alerts import delivery
+from jobledger.alerts.sending import delivery
 from jobledger.jobs import secrets
 from jobledger.models import (
     AlertDelivery,

@@ -21,7 +21,7 @@ from pytest_django import Settings
 
 from jobledger.admin import register
 from jobledger.admin_site import SECTIONS, JobsAdminSite, page_url
-from jobledger.alerts import message
+from jobledger.alerts.sending import message
 from jobledger.checks.project import check_links
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import Alert, AlertDestination, AlertRule, DeadLetter, Pause, Run, Status, Trigger

@@ -9,7 +9,8 @@ import time_machine
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.alerts import message, pings, recording, watching
+from jobledger.alerts import recording, watching
+from jobledger.alerts.sending import message, pings
 from jobledger.models import (
     Alert,
     AlertDelivery,

@@ -1,6 +1,5 @@
 """A schedule is paused after too many failures in a row, if that is asked for, and resumes as usual."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -11,17 +10,10 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.models import Alert, Pause, SchedulePolicy
 from jobledger.schedules import pausing
 from tests.probes.management.commands.probe import Command as Probe
-from tests.unit.builders import NOON
 from tests.unit.jobledger.alerts.builders import CANCELLED, destination, end, fail, rule, succeed, told
 from tests.unit.jobledger.schedules.builders import hourly
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(NOON, tick=False) as traveller:
-        yield traveller
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Users who subscribe to a job or a schedule are told by mail, once, for as long as they may see it."""
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -16,8 +15,9 @@ from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
 from jobledger.admin import rights
-from jobledger.alerts import delivery, subscriptions
-from jobledger.alerts.mail import with_long_lines
+from jobledger.alerts import subscriptions
+from jobledger.alerts.sending import delivery
+from jobledger.alerts.sending.mail import with_long_lines
 from jobledger.alerts.subscriptions import NoAddressError
 from jobledger.models import (
     Alert,
@@ -29,17 +29,11 @@ from jobledger.models import (
     Subscription,
 )
 from jobledger.retention import records
-from tests.unit.builders import NOON, override
+from tests.unit.builders import override
 from tests.unit.jobledger.admin.schedules.edit_forms import create_hourly
 from tests.unit.jobledger.alerts.builders import LOST, TIMED_OUT, destination, end, fail, rule, succeed, told
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(NOON, tick=False) as traveller:
-        yield traveller
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Runs that wait or take too long, and schedules without a success, are noticed once."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,13 +19,7 @@ from tests.unit.builders import NOON
 from tests.unit.jobledger.alerts.builders import destination, rule, running, succeed, told
 from tests.unit.jobledger.schedules.builders import hourly
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(NOON, tick=False) as traveller:
-        yield traveller
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 
 def queued(minutes_ago: float, **values: Any) -> Run:

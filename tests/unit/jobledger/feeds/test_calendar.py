@@ -1,6 +1,6 @@
 """Calendars are valid iCalendar files with the runs that beat will start, as a real parser reads them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,14 +24,8 @@ from tests.unit.builders import NOON, override
 from tests.unit.jobledger.feeds.builders import calendar, cron, path_of, run, user
 from tests.unit.jobledger.schedules.builders import limited_by
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
-
-
-@pytest.fixture(autouse=True)
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(NOON, tick=False) as traveller:
-        yield traveller
 
 
 def events(feed: Feed) -> list[Any]:

@@ -1,11 +1,9 @@
 """What a badge says of a schedule or a job."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import time_machine
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -18,14 +16,8 @@ from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.builders import NOON
 from tests.unit.jobledger.feeds.builders import badge, cron, due_at, run
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture(autouse=True)
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(NOON, tick=False) as traveller:
-        yield traveller
 
 
 @pytest.fixture

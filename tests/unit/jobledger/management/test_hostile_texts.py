@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from jobledger.alerts import message
+from jobledger.alerts.sending import message
 from jobledger.management import subcommands
 from jobledger.models import (
     Alert,

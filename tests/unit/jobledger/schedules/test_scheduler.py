@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
-from jobledger.alerts import background
+from jobledger.alerts.sending import background
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Ping, Run, SchedulePolicy, Trigger
 from jobledger.runs import lasting_connections

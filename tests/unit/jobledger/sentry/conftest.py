@@ -6,14 +6,8 @@ import pytest
 import time_machine
 from pytest_django import Settings
 
-from tests.unit.builders import NOON, override
+from tests.unit.builders import override
 from tests.unit.jobledger.sentry.receiver import Sentry, sentry_server
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(NOON, tick=False) as traveller:
-        yield traveller
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from django.core.management import CommandError
 from django.utils import timezone
 from pytest_django import Settings
 
-from jobledger.alerts.background import Background
+from jobledger.alerts.sending.background import Background
 from jobledger.jobs import secrets
 from jobledger.models import Reason, Run, SentryReport, Status, Trigger, Why
 from jobledger.runs import attempts

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from jobledger.alerts.message import Message
+from jobledger.alerts.sending.message import Message
 from jobledger.jobs.json_text import readable
 from jobledger.jobs.secrets import MASK
 from jobledger.models import AlertDestination, DestinationKind
@@ -82,7 +82,7 @@ def _send_mail(addresses: list[str], message: Message, message_id: UUID) -> None
     # Imported here, because it takes a tenth of the start-up time of any command, and only beat needs it.
     from django.core.mail import get_connection
 
-    from jobledger.alerts.mail import Mail
+    from jobledger.alerts.sending.mail import Mail
 
     connection = get_connection()
     # Of the SMTP backend; Django's default is to wait forever.

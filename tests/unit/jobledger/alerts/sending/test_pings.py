@@ -9,15 +9,15 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
-from jobledger.alerts import pings
-from jobledger.alerts.background import Background
+from jobledger.alerts.sending import pings
+from jobledger.alerts.sending.background import Background
 from jobledger.models import Ping, ProcessKind, SchedulePolicy, ServiceProcess
 from jobledger.runs import attempts
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.outcome import SUCCESS
 from tests.ports import free_port
 from tests.receivers import Received, silent_server, web_server
-from tests.unit.builders import NOON, override
+from tests.unit.builders import override
 from tests.unit.jobledger.alerts.builders import (
     CANCELLED,
     CRASH,
@@ -30,13 +30,7 @@ from tests.unit.jobledger.alerts.builders import (
 )
 from tests.unit.jobledger.schedules.builders import hourly
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(NOON, tick=False) as traveller:
-        yield traveller
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,8 @@ from datetime import datetime
 from functools import cache, partial
 
 from jobledger import clock
-from jobledger.alerts import delivery, pings, watching
+from jobledger.alerts import watching
+from jobledger.alerts.sending import delivery, pings
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.outages import is_outage

@@ -22,8 +22,9 @@ from django.db import Error, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from jobledger import clock
-from jobledger.alerts import destinations, message, subscriptions
-from jobledger.alerts.destinations import NotDeliveredError
+from jobledger.alerts import subscriptions
+from jobledger.alerts.sending import destinations, message
+from jobledger.alerts.sending.destinations import NotDeliveredError
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.models import (

@@ -16,10 +16,10 @@ import time_machine
 from django.utils import timezone
 from pytest_django import Settings
 
-from jobledger.alerts import delivery, destinations, message
-from jobledger.alerts.background import Senders
-from jobledger.alerts.destinations import NotDeliveredError
-from jobledger.alerts.message import Message
+from jobledger.alerts.sending import delivery, destinations, message
+from jobledger.alerts.sending.background import Senders
+from jobledger.alerts.sending.destinations import NotDeliveredError
+from jobledger.alerts.sending.message import Message
 from jobledger.models import (
     AlertDelivery,
     AlertDestination,

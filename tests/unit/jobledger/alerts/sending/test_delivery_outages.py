@@ -10,9 +10,10 @@ import time_machine
 from django.db import OperationalError
 from django.utils import timezone
 
-from jobledger.alerts import delivery, destinations, subscriptions
-from jobledger.alerts.background import Background
-from jobledger.alerts.message import Message
+from jobledger.alerts import subscriptions
+from jobledger.alerts.sending import delivery, destinations
+from jobledger.alerts.sending.background import Background
+from jobledger.alerts.sending.message import Message
 from jobledger.models import AlertDelivery, AlertDestination, DestinationKind
 from tests.unit.jobledger.alerts.builders import destination, fail, rule
 

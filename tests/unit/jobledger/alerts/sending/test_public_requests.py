@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from jobledger.alerts import pings, public_requests
+from jobledger.alerts.sending import pings, public_requests
 from jobledger.conf import is_address
 from tests.receivers import web_server
 from tests.unit.builders import override

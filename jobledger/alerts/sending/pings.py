@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from django.db.models import OuterRef, QuerySet
 
 from jobledger import clock
-from jobledger.alerts.message import sentence
+from jobledger.alerts.sending.message import sentence
 from jobledger.conf import settings
 from jobledger.escapes import escaped, line_logger
 from jobledger.models import (
@@ -156,7 +156,7 @@ def request(url: str, body: bytes, *, anywhere: bool = False) -> None:
     from http.client import HTTPException
     from urllib.error import HTTPError
 
-    from jobledger.alerts import public_requests
+    from jobledger.alerts.sending import public_requests
 
     if urlsplit(url).scheme not in SCHEMES:
         raise PingError("The ping URL is not an HTTP address.")

@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from jobledger.alerts import message
+from jobledger.alerts.sending import message
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import Alert, Run, RunOutput, Stream
 from jobledger.runs.outcome import outcome_of

@@ -9,8 +9,8 @@ from celery.signals import beat_embedded_init, beat_init
 from django.db import OperationalError
 
 from jobledger import clock
-from jobledger.alerts import background
-from jobledger.alerts.background import Background, Senders
+from jobledger.alerts.sending import background
+from jobledger.alerts.sending.background import Background, Senders
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
