@@ -67,5 +67,5 @@ def _have_failed(schedule_id: int, limit: int, since: datetime | None) -> bool:
 
 
 def _completed(schedule_id: int) -> QuerySet[Run]:
-    runs = Run.objects.filter(schedule=schedule_id, status__in=COMPLETED).exclude(trigger=Trigger.BACKFILL)
-    return runs.order_by("-queued_at", "-pk")
+    runs = Run.objects.newest_of_schedule(schedule_id).that_ended(*COMPLETED)
+    return runs.exclude(trigger=Trigger.BACKFILL).order_by("schedule_id", "-queued_at", "-pk")

@@ -154,7 +154,7 @@ def _limited(book: RuleBook, schedules: QuerySet[PeriodicTask]) -> QuerySet[Peri
 
 
 def _silence(schedule_id: int, job: registry.Job, changed_at: datetime) -> _Silence:
-    succeeded = Run.objects.filter(schedule=schedule_id, status=Status.SUCCEEDED).order_by("-queued_at")
+    succeeded = Run.objects.newest_of_schedule(schedule_id).that_ended(Status.SUCCEEDED)
     # A slot of the past says nothing about the present.
     present = succeeded.exclude(trigger=Trigger.BACKFILL)
     last = present.values_list("finished_at", flat=True).first()

@@ -137,6 +137,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         of_schedule = self.filter(schedule_id__gte=schedule_id, schedule_id__lte=schedule_id)
         return of_schedule.order_by("schedule_id", "-queued_at")
 
+    def newest_startable(self, now: datetime) -> Self:
+        """The same for those that may start: PostgreSQL may expect to find some soon in the whole table."""
+        queued = self.filter(_is_time(now), status__gte=Status.QUEUED, status__lte=Status.QUEUED)
+        return queued.order_by("status", "-queued_at")
+
     def that_ended(self, *statuses: Status) -> Self:
         """Those with one of the statuses, to be read in the order of another index than that on the status.
 
@@ -151,6 +156,10 @@ class RunQuerySet(models.QuerySet["Run"]):
         there were none when the table was analyzed.
         """
         return self.alias(state=Coalesce("status", models.Value(""))).filter(state__in=statuses)
+
+    def unended(self) -> Self:
+        """The ``OPEN`` ones, to be found like that."""
+        return self.in_state(*LIVE, Status.SENT).exclude(status=Status.SENT, look_at=None)
 
     def newest_first(self) -> Self:
         return self.order_by("-queued_at", "-pk")

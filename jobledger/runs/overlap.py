@@ -253,7 +253,8 @@ def _wake(queued: QuerySet[Run], *, at_once: bool) -> None:
     grace = GRACE_PERIOD if at_once else timedelta(0)
     # From now on, it only waits for a worker.
     free = {"publish_after": clock.now() + grace, "publish_count": 0, **NO_REASON.columns}
-    queued.filter(pk=longest.pk).update(**free)
+    own = Run.objects.filter(pk=longest.pk, concurrency_key=longest.concurrency_key)
+    own.in_state(Status.QUEUED).update(**free)
     longest.note(free)
     if at_once:
         transaction.on_commit(lambda: publisher.try_to_publish([longest]))

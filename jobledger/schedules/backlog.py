@@ -180,7 +180,7 @@ def _inherit(
     for pk, each in places.items():
         _swap(each, newer[pk], now)
     rows = [each.run for each in places.values()]
-    Run.objects.filter(status=Status.QUEUED).bulk_update(rows, _INHERITED, batch_size=BATCH)
+    Run.objects.in_state(Status.QUEUED).bulk_update(rows, _INHERITED, batch_size=BATCH)
     return {row.pk for row in rows}
 
 

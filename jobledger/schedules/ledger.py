@@ -138,7 +138,8 @@ def expire(now: datetime) -> int:
         count = 0
         for reason, ended in (Reason.LATE, skipped), (Reason.DEADLINE, {*pks} - skipped):
             columns = {"status": Status.EXPIRED, "publish_after": None, **Why.of(reason).columns}
-            count += late.filter(pk__in=ended).update(finished_at=now, **columns) if ended else 0
+            queued = Run.objects.filter(pk__in=ended).in_state(Status.QUEUED)
+            count += queued.update(finished_at=now, **columns) if ended else 0
         recording.runs_ended(Run.objects.filter(pk__in=pks).in_state(Status.EXPIRED), now)
     return count
 

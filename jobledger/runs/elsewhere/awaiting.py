@@ -5,12 +5,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
 
 from jobledger import clock
 from jobledger.alerts import recording
 from jobledger.jobs import registry
-from jobledger.models import AWAITS_RESULT, ProcessKind, Reason, Run, Status, Why
+from jobledger.models import ProcessKind, Reason, Run, Status, Why
 from jobledger.runs import ordinary_tasks
 from jobledger.runs.elsewhere import backend
 
@@ -38,7 +37,7 @@ def sent(runs: Iterable[Run], now: datetime) -> None:
 
     The runs of tasks that no worker of this project knows do not stay queued.
     """
-    queued, look_at = Run.objects.filter(status=Status.QUEUED), now + FIRST_LOOK
+    queued, look_at = Run.objects.in_state(Status.QUEUED), now + FIRST_LOOK
     own, others = list[UUID](), list[UUID]()
     unknown = list[UUID]()
     for run in runs:
@@ -59,7 +58,7 @@ def give_up(pks: Sequence[UUID], why: Why, now: datetime) -> None:
     """End those of the runs that have not ended: nothing is known of their outcome, nor ever will be."""
     if not pks:
         return
-    unknown = Run.objects.filter(Q(status=Status.QUEUED) | AWAITS_RESULT, pk__in=pks)
+    unknown = Run.objects.filter(pk__in=pks).unended().exclude(status=Status.RUNNING)
     ended = {"publish_after": None, "look_at": None, "finished_at": now, **why.columns}
     with transaction.atomic():
         given_up = list(unknown.select_for_update().values_list("pk", flat=True))

@@ -7,11 +7,10 @@ from typing import Any
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery import states
 from django.db import transaction
-from django.db.models import Q
 
 from jobledger import clock
 from jobledger.alerts import recording
-from jobledger.models import AWAITS_RESULT, Reason, Run, Status, Why
+from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts
 from jobledger.runs.elsewhere import awaiting
 from jobledger.runs.elsewhere.backend import Result
@@ -42,7 +41,8 @@ def record(run: Run, result: Result) -> bool:
 
 def _take(run: Run, **changes: Any) -> bool:
     """Make it a running one, for this transaction only, so that it can end. When it began is not known."""
-    awaited = Run.objects.filter(Q(status=Status.QUEUED) | AWAITS_RESULT, pk=run.pk, look_at__isnull=False)
+    unended = Run.objects.filter(pk=run.pk).unended()
+    awaited = unended.exclude(status=Status.RUNNING).exclude(status=Status.QUEUED, look_at=None)
     changes = {"status": Status.RUNNING, "publish_after": None, "look_at": None, **Why().columns, **changes}
     run.note(changes)
     return awaited.update(**changes) == 1

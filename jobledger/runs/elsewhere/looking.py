@@ -18,7 +18,7 @@ from django.db import transaction
 from jobledger import clock
 from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
-from jobledger.models import AWAITS_RESULT, Reason, Run, Status, Why
+from jobledger.models import LIVE, Reason, Run, Status, Why
 from jobledger.runs.elsewhere import awaiting, backend, ends
 from jobledger.runs.elsewhere.awaiting import MAX_SILENCE
 from jobledger.runs.elsewhere.backend import Result, Results, Undecodable
@@ -118,7 +118,8 @@ def _note_state(run: Run, result: Result) -> None:
     noted = run.reason_details
     state = {"state": result.state, **({"worker": result.worker} if result.worker else {})}
     if run.status == Status.SENT and {**noted, **state} != noted:
-        Run.objects.filter(AWAITS_RESULT, pk=run.pk).update(reason_details={**noted, **state})
+        sent = Run.objects.filter(pk=run.pk).unended().exclude(status__in=LIVE)
+        sent.update(reason_details={**noted, **state})
 
 
 def _give_up(runs: Iterable[Run], after: timedelta, reason: Reason) -> None:

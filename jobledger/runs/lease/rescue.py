@@ -93,7 +93,8 @@ def rescue(now: datetime, watch: Watch) -> int:
     limit = watch.look(now + timedelta(seconds=time.monotonic() - began), lease)
     stale = silent.filter(heartbeat_at__lt=limit)
     pks = list(stale.order_by("heartbeat_at").values_list("pk", flat=True)[:BATCH])
-    return sum(_end_if_stale(stale.filter(pk=pk)) for pk in pks)
+    still_stale = Run.objects.filter(heartbeat_at__lt=limit).in_state(Status.RUNNING)
+    return sum(_end_if_stale(still_stale.filter(pk=pk)) for pk in pks)
 
 
 def give_up(

@@ -25,14 +25,13 @@ from celery.exceptions import Retry
 from celery.states import IGNORED
 from celery.worker import state
 from django.db import Error, transaction
-from django.db.models import Q
 
 from jobledger import clock
 from jobledger.alerts import recording
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
-from jobledger.models import AWAITS_RESULT, CANCEL_ACCEPTED, NO_REASON, Reason, Run, Status, Why
+from jobledger.models import CANCEL_ACCEPTED, NO_REASON, Reason, Run, Status, Why
 from jobledger.outages import is_outage
 from jobledger.runs import attempts
 from jobledger.runs.elsewhere.awaiting import MAX_SILENCE
@@ -172,9 +171,8 @@ def begin(pk: UUID, worker: str) -> bool:
 
     Returns whether the run is in this ledger, and has not ended.
     """
-    is_open = Q(status__in=(Status.QUEUED, Status.RUNNING)) | AWAITS_RESULT
     now = clock.in_statement()
-    live = Run.objects.filter(is_open, pk=pk).exclude(job__in=registry.all_jobs())
+    live = Run.objects.filter(pk=pk).unended().exclude(job__in=registry.all_jobs())
     begun = live.update(
         status=Status.RUNNING,
         started_at=now,
@@ -190,7 +188,7 @@ def begin(pk: UUID, worker: str) -> bool:
 
 def end(pk: UUID, outcome: Outcome, worker: str) -> None:
     """The task has ended. A run that has ended before, because it was lost for example, is left alone."""
-    if Run.objects.filter(Q(status=Status.QUEUED) | AWAITS_RESULT, pk=pk).exists():
+    if Run.objects.filter(pk=pk).unended().exclude(status=Status.RUNNING).exists():
         begin(pk, worker)  # that could not be recorded then
     run = Run.objects.filter(pk=pk).in_state(Status.RUNNING).first()
     if run is not None:

@@ -311,7 +311,7 @@ def _other_run(schedule: PeriodicTask, target: Target, now: datetime) -> Run | N
     others = Run.objects.exclude(trigger=Trigger.BACKFILL)
     if (running := others.filter(status=Status.RUNNING, concurrency_key=key).first()) is not None:
         return running
-    queued = others.startable(now).filter(job=target.job).select_related("schedule__policy")
+    queued = others.newest_startable(now).filter(job=target.job).select_related("schedule__policy")
     return next((run for run in queued[:OTHERS_LOOKED_AT] if overlap.guard_of(run).key == key), None)
 
 

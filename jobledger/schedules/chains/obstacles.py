@@ -56,8 +56,8 @@ def _obstacles(other: PeriodicTask, condition: After, now: datetime) -> Iterator
         yield Obstacle(text=text, is_lasting=True)
     elif any(pause.covers(now) for pause in PauseLookup([other.pk], now).of(other.pk, other.task)):
         yield Obstacle(text=f"{other.name} is paused")
-    ended = Run.objects.filter(schedule=other.pk, trigger__in=COUNTED).exclude(OPEN)
-    last = ended.order_by("-queued_at").first()
+    newest = Run.objects.newest_of_schedule(other.pk)
+    last = newest.filter(trigger__in=COUNTED).exclude(OPEN).first()
     if last is not None and last.scheduled_for is not None and not starts_followers(last, condition):
         due = formats.exact(last.scheduled_for)
         status = last.get_status_display()

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -83,11 +84,59 @@ def test_a_run_is_claimed_and_ended_by_its_id_and_not_looked_for_among_those_of_
 
 def test_no_run_is_looked_for_by_its_id_and_a_status_that_has_an_index() -> None:
     found = [
-        f"{path.name}:{call.lineno}"
+        f"{path.name}:{function.lineno} {function.name}"
         for path in Path(jobledger.__file__).parent.rglob("*.py")
-        for call in ast.walk(ast.parse(path.read_text()))
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "filter"
-        for names in [{str(keyword.arg).partition("__")[0] for keyword in call.keywords}]
-        if {"pk", "status"} <= names
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef) and _looks_by_id_and_status(function)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Run.objects.filter(pk=pk, status=QUEUED)",
+        "Run.objects.filter(pk__in=pks).filter(status__in=LIVE)",
+        "Run.objects.filter(Q(status=QUEUED), pk=pk)",
+        "Run.objects.filter(AWAITS_RESULT, pk=pk)",
+        "queued, now = Run.objects.filter(status=QUEUED), 0; queued.filter(pk=pk).update()",
+        "Run.objects.filter(status=QUEUED).bulk_update(rows)",
+    ],
+)
+def test_such_a_statement_is_found_however_it_is_composed(body: str) -> None:
+    assert _looks_by_id_and_status(ast.parse(body))
+
+
+def _looks_by_id_and_status(code: ast.AST) -> bool:
+    """Whether a queryset that the code composes has conditions on both."""
+    variables: dict[str, set[str]] = {}
+    for node in ast.walk(code):
+        if isinstance(node, ast.Assign):
+            for target, value in _pairs(node.targets[0], node.value):
+                if isinstance(target, ast.Name):
+                    variables[target.id] = _conditions(value, variables)
+    calls = (node for node in ast.walk(code) if isinstance(node, ast.Call))
+    return any({"pk", "status"} <= _conditions(call, variables) for call in calls)
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> Iterable[tuple[ast.expr, ast.expr]]:
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        return zip(target.elts, value.elts, strict=False)
+    return [(target, value)]
+
+
+def _conditions(expression: ast.AST, variables: Mapping[str, set[str]]) -> set[str]:
+    """The columns in the conditions of a queryset, without those of ``exclude``, which no index serves."""
+    if isinstance(expression, ast.Name):
+        return variables.get(expression.id, set())
+    if not (isinstance(expression, ast.Call) and isinstance(expression.func, ast.Attribute)):
+        return set()
+    found = set(_conditions(expression.func.value, variables))
+    if expression.func.attr == "bulk_update":
+        found.add("pk")
+    if expression.func.attr == "filter":
+        parts = list(ast.walk(expression))
+        found |= {str(each.arg).partition("__")[0] for each in parts if isinstance(each, ast.keyword)}
+        if any(isinstance(each, ast.Name) and each.id in ("AWAITS_RESULT", "OPEN") for each in parts):
+            found.add("status")
+    return found
