@@ -11,19 +11,17 @@ What executes jobs is imported when one is executed: beat and the web server imp
 """
 
 import sys
-from argparse import SUPPRESS
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from functools import partial
-from shutil import get_terminal_size
 from typing import Any, Literal, TypeVar
 
-from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
-from jobledger.jobs.options.parser import OVERLAP_OPTIONS, option_strings
+from jobledger.jobs.options import base_parser
+from jobledger.jobs.options.parser import OVERLAP_OPTIONS
 from jobledger.models import Run, Trigger
 
 __all__ = ["Concurrency", "JobCommand", "Schedule"]
@@ -59,15 +57,15 @@ class JobCommand(JobDeclaration, BaseCommand):
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Add the overlap options, which every job has on the command line."""
         self._called_as = subcommand
-        # Otherwise, argparse looks up the terminal's size for each argument that is added.
-        width = get_terminal_size().columns - 2
-        kwargs.setdefault("formatter_class", partial(DjangoHelpFormatter, width=width))
-        parser = super().create_parser(prog_name, subcommand, **kwargs)
-        strings = option_strings(parser)
-        if not self.requires_system_checks and "--skip-checks" not in strings:
-            # It may be in a crontab, and Django does not add it.
-            parser.add_argument("--skip-checks", action="store_true", help=SUPPRESS)
-        _add_overlap_arguments(parser, strings)
+        is_on_command_line = self._argv is not None
+        if kwargs or is_on_command_line or not base_parser.is_usual(super().create_parser):
+            # Otherwise, argparse looks up the terminal's size for each argument that is added.
+            kwargs.setdefault("formatter_class", base_parser.formatter_class())
+            parser = super().create_parser(prog_name, subcommand, **kwargs)
+        else:
+            parser = base_parser.made_for(self, prog_name, subcommand)
+            self.add_arguments(parser)
+        base_parser.add_own_arguments(parser, skip_checks=not self.requires_system_checks)
         return parser
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -148,11 +146,3 @@ class JobCommand(JobDeclaration, BaseCommand):
                 super().check_migrations()
         except Exception as error:  # noqa: BLE001 - reported on stderr; the job continues
             self.stderr.write(f"The migrations could not be checked: {error}")
-
-
-def _add_overlap_arguments(parser: CommandParser, strings: Collection[str]) -> None:
-    """Skip flags that the job itself defines, or that abbreviate one of its own, which are these strings."""
-    texts = ("If the job is already running, wait until it has finished.", "Run even if the job is running.")
-    for flag, dest, text in zip(("--wait", "--allow-overlap"), OVERLAP_OPTIONS, texts, strict=True):
-        if not any(string.startswith(flag) for string in strings):
-            parser.add_argument(flag, dest=dest, action="store_true", help=text)

@@ -23,7 +23,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NoReturn
+from typing import NoReturn, TypeVar
+
+P = TypeVar("P", bound=ArgumentParser)
+T = TypeVar("T")
 
 
 class Kind(Enum):
@@ -75,6 +78,60 @@ def converter_of(parser: ArgumentParser, action: Action) -> object:
 def actions_of(parser: ArgumentParser) -> tuple[Action, ...]:
     """The parser's arguments, in the order in which they were added."""
     return tuple(parser._actions)  # noqa: SLF001 - no public list of a parser's arguments
+
+
+# Copies: ``parents=`` shares arguments, and ``copy.deepcopy`` takes as long as to make them.
+
+
+def copied(parser: P) -> P:
+    """One with the same arguments, which may be changed. It must have neither groups nor subcommands."""
+    made, own = _alike(parser), vars(parser)
+    actions = {id(each): copied_action(each) for each in own["_actions"]}
+    strings = own["_option_string_actions"]
+    shared: dict[str, object] = {
+        "_actions": [*actions.values()],
+        "_option_string_actions": {string: actions[id(each)] for string, each in strings.items()},
+        "_registries": {name: dict(each) for name, each in own["_registries"].items()},
+        "_defaults": dict(own["_defaults"]),
+        "_has_negative_number_optionals": own["_has_negative_number_optionals"][:],
+        "_mutually_exclusive_groups": [],
+    }
+    groups = [_copied_group(each, actions, shared) for each in own["_action_groups"]]
+    positionals, optionals = groups
+    vars(made).update(shared, _action_groups=groups, _positionals=positionals, _optionals=optionals)
+    return made
+
+
+def _copied_group(
+    group: _ArgumentGroup, actions: Mapping[int, Action], shared: Mapping[str, object]
+) -> _ArgumentGroup:
+    made = _alike(group)
+    members = [actions[id(each)] for each in _members(group)]
+    vars(made).update(shared, _action_groups=[], _group_actions=members)
+    for each in members:
+        vars(each)["container"] = made
+    return made
+
+
+def copied_action(action: Action) -> Action:
+    """One that may be changed, and that is in no parser yet."""
+    made = _alike(action)
+    made.option_strings = [*action.option_strings]
+    if isinstance(action.choices, list):
+        made.choices = action.choices[:]
+    return made
+
+
+def add_made(parser: ArgumentParser, action: Action) -> None:
+    """Add an argument of another parser, of which ``add_argument`` would make and validate a new one."""
+    parser._add_action(action)  # noqa: SLF001 - it takes no argument that is made already
+
+
+def _alike(thing: T) -> T:
+    """As ``copy.copy`` does, but not as slowly."""
+    made: T = object.__new__(type(thing))
+    vars(made).update(vars(thing))
+    return made
 
 
 def subcommands_of(action: Action) -> Mapping[str, ArgumentParser]:
