@@ -100,9 +100,10 @@ class Descriptors:
                 self._take_turn()
             _discard_output()
             return
-        self._restore()
+        # In this order: the pipes that are closed would also wake the thread, each of them once.
         os.eventfd_write(self._wake, 1)
         self._thread.join()
+        self._restore()
         with LOCK:
             self._take_turn()
             for stream, descriptor in self.pipes.items():
