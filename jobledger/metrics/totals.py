@@ -154,7 +154,10 @@ def note_backdated(run_id: UUID, queued_at: datetime, previous: datetime | None,
     if queued_at > now - SETTLED_AFTER / 2:
         return
     position = _locked(now)
-    if queued_at <= position.queued_at and (previous is None or previous > position.queued_at):
+    at = position.queued_at, position.run_id
+    # Runs that were queued at the same time are counted by their ids.
+    was_passed = previous is not None and (previous, run_id) <= at
+    if (queued_at, run_id) <= at and not was_passed:
         UncountedRun.objects.bulk_create([UncountedRun(run_id=run_id)], ignore_conflicts=True)
 
 

@@ -1,4 +1,8 @@
-"""Rows besides runs that grow old: alerts, their deliveries, dead letters, backfills, pauses, the audit log.
+"""Rows besides runs that grow old: alerts, dead letters, backfills, pauses, tokens, the audit log.
+
+Others are deleted by who writes them: reports of processes and addresses of the API's clients with the next
+one, pings and reports to Sentry when they are sent. All else goes with its run, schedule or user, or has a
+limited number of rows.
 
 What decides whether something is told again is kept: an alert about a run that has not ended, one that has
 not been delivered yet, and one that a schedule has had no success since. What is remembered about a failing
@@ -24,6 +28,7 @@ from jobledger.models import (
     AlertDestination,
     AlertRule,
     AlertState,
+    ApiToken,
     AuditEntry,
     Backfill,
     DeadLetter,
@@ -47,7 +52,10 @@ class OldRecords:
 
 
 def old_records(now: datetime) -> Iterator[OldRecords]:
-    """All kinds, each with an index on its time; but of pauses and open forms, there are never many."""
+    """All kinds, each with an index on its time, except those of which there are never many.
+
+    These are pauses, tokens and open forms.
+    """
     if (cutoff := before(now, settings.KEEP_DAYS)) is not None:
         yield OldRecords(name="alerts", rows=_old_alerts(cutoff), time_field="time")
         letters = DeadLetter.objects.filter(received_at__lt=cutoff)
@@ -55,6 +63,8 @@ def old_records(now: datetime) -> Iterator[OldRecords]:
         backfills = Backfill.objects.filter(ended_at__lt=cutoff)
         yield OldRecords(name="backfills", rows=backfills, time_field="ended_at")
         yield OldRecords(name="pauses", rows=_old_pauses(cutoff), time_field="until")
+        unusable = ApiToken.objects.filter(Q(expires_at__lt=cutoff) | Q(revoked_at__lt=cutoff))
+        yield OldRecords(name="unusable API tokens", rows=unusable, time_field="expires_at")
     if (cutoff := before(now, settings.KEEP_AUDIT_DAYS)) is not None:
         entries = AuditEntry.objects.filter(time__lt=cutoff)
         yield OldRecords(name="entries of the audit log", rows=entries, time_field="time")

@@ -228,12 +228,14 @@ def begin_line(line_id: uuid.UUID, request: RunRequest, *, worker: str, started_
         row = {**_running(request, worker, started_at), "heartbeat_at": now}
         run, is_new = Run.objects.get_or_create(pk=line_id, defaults=row)
         previous, is_backdated = None if is_new else run.queued_at, is_new
+        # Never later, as after a step of the clock: it may be counted already.
+        queued_at = started_at if previous is None else min(started_at, previous)
         if not is_new:
             started = Run.objects.filter(pk=line_id, started_at__isnull=False)
-            is_backdated = started.update(queued_at=started_at, started_at=started_at, worker=worker) == 1
+            is_backdated = started.update(queued_at=queued_at, started_at=started_at, worker=worker) == 1
             run.started_at, run.worker = started_at, worker
         if is_backdated:
-            totals.note_backdated(run.pk, started_at, previous, now)
+            totals.note_backdated(run.pk, queued_at, previous, now)
     return run
 
 

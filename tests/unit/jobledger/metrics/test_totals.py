@@ -3,7 +3,7 @@
 import math
 import random
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,52 @@ def test_a_run_whose_start_is_corrected_is_counted_once(minutes_ago: int, status
     for minutes in (0, 5, 10):
         found = totals.read(now + minutes * MINUTE, within_seconds=60)
         assert found[Key("probe", "cron", "succeeded")].count == 1
+
+
+LOWER, HIGHER = uuid.UUID(int=1), uuid.UUID(int=2**128 - 1)
+
+
+@pytest.mark.parametrize("line_id", [LOWER, HIGHER])
+@pytest.mark.parametrize("was_begun", [True, False])
+def test_a_line_that_began_when_the_last_counted_run_was_queued_is_counted_once(
+    line_id: uuid.UUID, was_begun: bool
+) -> None:
+    now = timezone.now()
+    last = ended(20, now=now, job="other")
+    if was_begun:
+        ended(10, now=now, pk=line_id, trigger=Trigger.CRON, status=Status.RUNNING)
+    totals.read(now - 10 * MINUTE, within_seconds=60)
+    request = dispatch.RunRequest(job="probe", options={}, trigger=Trigger.CRON)
+    dispatch.begin_line(line_id, request, worker="here", started_at=last.queued_at)
+    assert counted_later(line_id, now) == [1, 1]
+
+
+def test_a_line_that_was_queued_with_the_last_counted_run_is_counted_once_if_it_began_earlier() -> None:
+    now = timezone.now()
+    last = ended(20, now=now, job="other")
+    totals.read(now, within_seconds=60)
+    request = dispatch.RunRequest(job="probe", options={}, trigger=Trigger.CRON)
+    began = ended(20, now=now, pk=HIGHER, trigger=Trigger.CRON, status=Status.RUNNING)
+    assert began.queued_at == last.queued_at
+    dispatch.begin_line(HIGHER, request, worker="here", started_at=now - 30 * MINUTE)
+    assert counted_later(HIGHER, now) == [1, 1]
+
+
+def test_a_line_that_seems_to_have_begun_after_its_job_is_counted_once() -> None:
+    now = timezone.now()
+    ended(20, now=now, job="other")
+    ended(15, now=now, pk=HIGHER, trigger=Trigger.CRON, status=Status.RUNNING)
+    totals.read(now - 12 * MINUTE, within_seconds=60)
+    request = dispatch.RunRequest(job="probe", options={}, trigger=Trigger.CRON)
+    dispatch.begin_line(HIGHER, request, worker="here", started_at=now - 5 * MINUTE)
+    assert counted_later(HIGHER, now) == [1, 1]
+
+
+def counted_later(line_id: uuid.UUID, now: datetime) -> list[int]:
+    """How many lines are counted, at once and later, when this one has succeeded."""
+    Run.objects.filter(pk=line_id).update(status=Status.SUCCEEDED, finished_at=now)
+    key = Key("probe", "cron", "succeeded")
+    return [totals.read(now + late, within_seconds=60)[key].count for late in (0 * MINUTE, 10 * MINUTE)]
 
 
 def test_if_there_is_too_much_to_count_at_once_the_next_call_continues(

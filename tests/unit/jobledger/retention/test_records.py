@@ -12,6 +12,7 @@ from jobledger.models import (
     Alert,
     AlertDelivery,
     AlertState,
+    ApiToken,
     AuditEntry,
     Backfill,
     BackfillSlot,
@@ -21,7 +22,7 @@ from jobledger.models import (
     SchedulePolicy,
     Status,
 )
-from tests.unit.builders import override
+from tests.unit.builders import make_user, override
 from tests.unit.jobledger.alerts.builders import destination, rule
 from tests.unit.jobledger.retention.builders import ended, is_there, prune, schedule
 
@@ -86,6 +87,22 @@ def test_dead_letters_are_deleted_after_the_same_time() -> None:
     for days in (40, 20):
         DeadLetter.objects.create(received_at=ago(days), reason="unknown task", size=1)
     assert prune() == {"dead letters": 1}
+
+
+def test_api_tokens_are_deleted_long_after_they_could_be_used() -> None:
+    def token(name: str, **values: Any) -> ApiToken:
+        given = {"expires_at": ago(-10), **values}
+        return ApiToken.objects.create(name=name, key=name, owner=owner, **given)
+
+    owner = make_user()
+    expired, revoked = token("expired", expires_at=ago(40)), token("revoked", revoked_at=ago(40))
+    kept = [
+        token("usable"),
+        token("just expired", expires_at=ago(1)),
+        token("just revoked", revoked_at=ago(1)),
+    ]
+    assert prune() == {"unusable API tokens": 2}
+    assert [is_there(each) for each in (expired, revoked, *kept)] == [False, False, True, True, True]
 
 
 def test_backfills_are_deleted_with_their_slots_once_they_are_long_over() -> None:
