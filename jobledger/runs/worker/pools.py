@@ -49,6 +49,8 @@ def choose_pool(sender: Any = None, **kwargs: object) -> None:
     elif not issubclass(pool, TaskPool):
         name = pool.__module__.rpartition(".")[2]
         sys.exit(REFUSAL.format(pool=name, reason=REASONS.get(name, UNKNOWN)))
+    worker: Any = sender
+    worker.terminate = partial(_terminate, worker, worker.terminate)
 
 
 def _execute_in_threads(worker: Any) -> None:
@@ -57,14 +59,16 @@ def _execute_in_threads(worker: Any) -> None:
 
     ThreadPool.hostname = str(worker.hostname)
     worker.pool_cls = ThreadPool
-    worker.terminate = partial(_terminate, worker, worker.terminate)
     shared_process.begin()
 
 
 def _terminate(worker: Any, terminate: Callable[..., None], **options: Any) -> None:
     """Shut down as on SIGQUIT, and send the signal that Celery sends in all other cases.
 
-    The pool waits for it: only then may the process exit, whatever threads there are.
+    Otherwise, the ledger would not hear that the worker has ended. A pool of threads waits for it: only then
+    may the process exit, whatever threads there are.
     """
-    terminate(**options)
-    worker_shutdown.send(sender=worker)
+    try:
+        terminate(**options)
+    finally:
+        worker_shutdown.send(sender=worker)

@@ -3,6 +3,9 @@
 import signal
 import time
 
+import pytest
+
+from tests.integration.database import rows
 from tests.integration.faults.workers import another_worker, start_another, when_begun, worker_of
 from tests.integration.ledger import (
     attempts_of,
@@ -33,6 +36,32 @@ def test_a_worker_that_shuts_down_lets_its_runs_finish_and_leaves_no_temporary_f
     row = wait_for_end(running, pk)
     assert (row.status, whats(running, pk)) == ("succeeded", ["begin", "end", "cleanup"])
     assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [
+        (signal.SIGTERM,),
+        (signal.SIGTERM, signal.SIGQUIT),
+        (signal.SIGQUIT,),
+        (signal.SIGQUIT, signal.SIGQUIT),
+        (signal.SIGINT, signal.SIGINT),
+    ],
+    ids=lambda signals: "+".join(each.name for each in signals),
+)
+def test_a_worker_that_is_told_to_end_says_goodbye_whatever_the_signal(
+    running: Service, worker: str, signals: tuple[signal.Signals, ...]
+) -> None:
+    pk = call(running, "lasting", seconds=60)
+    when_begun(running, pk)
+    for each in signals[:-1]:
+        running.processes[worker].send_signal(each)
+        wait_until(lambda: "shutdown (MainProcess)" in running.log(worker), what="it begins to shut down")
+    running.stop(worker, signals[-1])
+    left = "SELECT ended_at IS NOT NULL FROM jobledger_serviceprocess WHERE name = ?"
+    assert rows(running, left, f"{worker}@here") == [(True,)]
+    row = wait_for_end(running, pk)
+    print(f"its run: {row.status}, {row.reason}")
 
 
 def test_runs_that_cannot_finish_in_time_are_cancelled_and_restart_if_allowed(

@@ -70,8 +70,9 @@ def test_a_worker_that_a_test_embeds_may_use_any_pool() -> None:
     choose_pool(worker("solo", SimpleNamespace))
 
 
-def test_a_worker_with_threads_says_that_it_has_shut_down_also_after_a_cold_shutdown(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_a_worker_says_that_it_has_shut_down_also_after_a_cold_shutdown(
+    pool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[object] = []
 
@@ -79,7 +80,7 @@ def test_a_worker_with_threads_says_that_it_has_shut_down_also_after_a_cold_shut
         done.append(sender)
 
     monkeypatch.setattr(worker_shutdown, "send", note)
-    made = worker("threads")
+    made = worker(pool)
     made.terminate = lambda **options: done.append("terminated")
     choose_pool(made)
     made.terminate()
