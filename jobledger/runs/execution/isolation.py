@@ -4,7 +4,7 @@ The process is forked from the worker's child, where everything is already impor
 Linux, while there is no other thread, since a fork copies the locks of other threads but not the threads that
 would release them. No heartbeat has started yet, and the usual database connections are closed
 first; the service's own one is not used in the forked process. Otherwise, a new interpreter is started, which
-takes as long as ``manage.py`` does.
+takes as long as ``manage.py`` does. Until that has begun, the worker's child renews the run's lease.
 
 The process executes and records the run exactly as the worker's child would have done, with its own
 heartbeat, limits and output. Then it reports to the child, which only waits. If it ends without reporting,
@@ -31,6 +31,7 @@ from uuid import UUID
 
 from django.db import Error
 
+from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
 from jobledger.models import Reason, Run, Status, Stream, Why
@@ -66,7 +67,10 @@ runner.execute_in_fresh_process({run_id!r}, parent={parent}, report_to={report_t
 """
 KILL_MARGIN = timedelta(seconds=7)
 """The process kills itself when its grace period is over, and may take five seconds to record that."""
+START_SECONDS = 600.0
+"""How long a new interpreter may take to begin. After that, it hangs, and its run is lost with its lease."""
 STDERR = 2
+_BEGUN = b"begun\n"
 _REPORTED = b"ended\n"
 _PR_SET_PDEATHSIG = 1
 _MAX_POLL_MILLISECONDS = 2**31 - 1
@@ -172,14 +176,16 @@ def in_own_process(
     *,
     within: timedelta | None,
     beside: Callable[[], object] = nothing,
+    renew: Callable[[], object] = nothing,
 ) -> Ending:
     """Do the work in a process of its own, and wait for it to end. Meanwhile, this one calls ``beside``.
 
-    ``work`` must not raise. If the process has to be started afresh, ``runner`` does the same for the run.
+    ``work`` must not raise. If the process has to be started afresh, ``runner`` does the same for the run,
+    and ``renew`` is called as often as a heartbeat until that begins.
     """
     if is_fork_safe():
         return forked(work, within=within, beside=beside)
-    return started(run_id, within=within, beside=beside)
+    return started(run_id, within=within, beside=beside, renew=renew)
 
 
 def is_fork_safe() -> bool:
@@ -207,7 +213,11 @@ def forked(
 
 
 def started(
-    run_id: UUID, *, within: timedelta | None = None, beside: Callable[[], object] = nothing
+    run_id: UUID,
+    *,
+    within: timedelta | None = None,
+    beside: Callable[[], object] = nothing,
+    renew: Callable[[], object] = nothing,
 ) -> Ending:
     """Have ``runner`` execute the run in a new interpreter."""
     with _report_pipe() as (reading, writing):
@@ -218,7 +228,7 @@ def started(
         command, passed = [sys.executable, "-c", code], [writing, *mailbox, *lifeline]
         variables = {**os.environ, **context.as_variables(context.current())}
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed, env=variables)
-        with _called_in_thread(beside):
+        with _called_in_thread(beside), _called_until_begun(renew, reading):
             ending = _awaited(process.pid, reading, within, kills_before)
         process.returncode = ending.exit_code
         return ending
@@ -238,6 +248,29 @@ def _called_in_thread(function: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
+@contextmanager
+def _called_until_begun(function: Callable[[], object], reading: int) -> Iterator[None]:
+    """Call the function as often as a heartbeat until the process reports that it has begun, or has ended."""
+    over, end = os.pipe()
+    poll = select.poll()
+    for each in (reading, over):
+        poll.register(each, select.POLLIN)
+
+    def work() -> None:
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until and not poll.poll(settings.HEARTBEAT_SECONDS * 1000):
+            function()
+
+    thread = threading.Thread(target=work, name="lease of an isolated run", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.close(end)
+        thread.join()
+        os.close(over)
+
+
 def do(work: Callable[[], str], *, parent: int, report_to: int) -> NoReturn:
     """Do the work in this process, report the result, and exit."""
     exit_code = os.EX_SOFTWARE
@@ -249,6 +282,7 @@ def do(work: Callable[[], str], *, parent: int, report_to: int) -> NoReturn:
             signal.signal(number, exit_on_signal)
         # If the process crashes, this writes where it was.
         faulthandler.enable(file=STDERR, all_threads=False)
+        os.write(report_to, _BEGUN)
         report = work()
         os.write(report_to, _REPORTED + report.encode())
         spans.flush()
@@ -327,7 +361,7 @@ def _report(reading: int) -> str | None:
     # A process that the job has left behind may keep the other end open.
     os.set_blocking(reading, False)
     try:
-        said = os.read(reading, select.PIPE_BUF)
+        said = os.read(reading, len(_BEGUN) + select.PIPE_BUF).removeprefix(_BEGUN)
     except BlockingIOError:
         return None
     return said.removeprefix(_REPORTED).decode() if said.startswith(_REPORTED) else None

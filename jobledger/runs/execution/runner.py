@@ -33,7 +33,7 @@ from jobledger.runs.execution.terminal import no_terminal
 from jobledger.runs.execution.threads import Threads
 from jobledger.runs.execution.traits import Traits
 from jobledger.runs.lease.exit_signals import defer_exit_signals, exit_on_signals, sigint_not_ignored
-from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
+from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt, renew_lease
 from jobledger.runs.lease.interrupts import interruptible
 from jobledger.runs.ledger_connection import is_seen_by_others, job_begins, ledger_connection
 from jobledger.runs.outcome import FAILURE, SUCCESS
@@ -195,7 +195,11 @@ def _execute_isolated(run: Run, on_start: Callable[[], object]) -> str:
         salvage.of_thread() if is_shared else nullcontext(),
     ):
         ending = isolation.in_own_process(
-            run.pk, partial(_execute_claimed, run), within=within, beside=on_start
+            run.pk,
+            partial(_execute_claimed, run),
+            within=within,
+            beside=on_start,
+            renew=partial(renew_lease, run),
         )
         # If the process was killed, its own ones were adopted by this one.
         left = tree.end()

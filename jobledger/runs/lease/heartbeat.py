@@ -164,8 +164,7 @@ class Heartbeat:
 
     def renew_lease(self) -> None:
         """Try to renew the lease of a run whose job has finished but whose end cannot be recorded yet."""
-        with suppress(Error), ledger_connection():
-            _owned(self._run).update(heartbeat_at=Now())
+        renew_lease(self._run)
 
     def beat(self) -> None:
         """Save new output and, if it is time, renew the lease and check for a cancel.
@@ -267,6 +266,12 @@ def _in_thread_of_service() -> Iterator[None]:
 
 HEARTBEATS = Rounds[Heartbeat]("heartbeats", _in_thread_of_service)
 """Of the runs that are executed in threads."""
+
+
+def renew_lease(run: Run) -> None:
+    """Try to renew the lease of a run for which there is no heartbeat yet, or no more."""
+    with suppress(Error), ledger_connection():
+        _owned(run).update(heartbeat_at=Now())
 
 
 def pending_interrupt(run: Run) -> JobInterrupt | None:

@@ -86,3 +86,22 @@ def test_a_run_in_a_new_interpreter_is_recorded_in_the_same_way(running: Service
     assert (status, last_line) == ("succeeded", "hello")
     process = process_of(output_of(running, UUID(pk)))
     assert (process["databases"], process["program"]) == ([], "-c")
+
+
+SLOW_START = '''
+from jobledger.runs.execution import isolation
+isolation.LAUNCH = isolation.LAUNCH.replace("from jobledger.runs.execution import runner", """
+from django.db import connection
+from django.db.models import F
+from jobledger.models import Run
+from jobledger.runs.execution import runner
+from tests.waiting import wait_until
+renewed = Run.objects.filter(pk={run_id!r}, heartbeat_at__gt=F("started_at"))
+wait_until(renewed.exists, what="the lease is renewed")
+connection.close()""")
+'''
+
+
+def test_the_lease_of_a_run_is_renewed_while_its_new_interpreter_starts(running: Service) -> None:
+    _, status, last_line = running.shell(SLOW_START + IN_FRESH_PROCESS).split()
+    assert (status, last_line) == ("succeeded", "hello")

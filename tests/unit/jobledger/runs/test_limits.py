@@ -158,7 +158,7 @@ def test_an_isolated_run_is_given_the_schedules_time_before_it_is_killed(
 ) -> None:
     given = list[Any]()
 
-    def in_own_process(run_id: Any, work: Any, *, within: timedelta, beside: Any) -> isolation.Ending:
+    def in_own_process(run_id: Any, work: Any, *, within: timedelta, **others: Any) -> isolation.Ending:
         given.append(within)
         usage = Usage(peak_memory_bytes=1, cpu_seconds=0.0)
         return isolation.Ending(report=None, status=signal.SIGKILL, pid=7, usage=usage, timed_out=True)

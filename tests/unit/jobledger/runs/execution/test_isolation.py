@@ -6,12 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NoReturn
+from uuid import uuid4
 
 import psutil
 import pytest
+from pytest_django import Settings
 
 from jobledger.formats import MEGABYTE
 from jobledger.models import Reason, Status
@@ -21,6 +25,7 @@ from jobledger.runs.lease.exit_signals import EXIT_SIGNALS
 from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import SignalExit
 from jobledger.runs.processes import oom
+from tests.unit.builders import override
 from tests.waiting import wait_until
 
 LIMIT = timedelta(minutes=5)
@@ -192,3 +197,52 @@ def test_all_that_a_new_interpreter_imports_and_calls_is_there() -> None:
     called = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
     assert "runner.execute_in_fresh_process" in called
     assert all(callable(eval(each, names)) for each in called)
+
+
+SLOW = """
+import os, time
+while not os.path.exists({{go!r}}):
+    time.sleep(0.01)
+os.write({report_to}, b"begun\\n")
+while not os.path.exists({{end!r}}):
+    time.sleep(0.01)
+os.write({report_to}, b"ended\\ndone")
+# {path} {run_id} {mailbox} {lifeline} {parent}
+"""
+
+
+def test_a_lease_is_renewed_until_a_new_interpreter_has_begun(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    go, end = tmp_path / "go", tmp_path / "end"
+    override(settings, HEARTBEAT_SECONDS=0.01)
+    monkeypatch.setattr(
+        isolation, "LAUNCH", SLOW.replace("{{go!r}}", repr(str(go))).replace("{{end!r}}", repr(str(end)))
+    )
+    renewals: list[bool] = []
+
+    def renew() -> None:
+        renewals.append(go.exists())
+        if len(renewals) == 3:
+            go.touch()
+
+    def is_renewed() -> bool:
+        return any(thread.name == "lease of an isolated run" for thread in threading.enumerate())
+
+    def let_end() -> None:
+        wait_until(lambda: go.exists() and not is_renewed(), what="it is not renewed any more")
+        end.touch()
+
+    assert isolation.started(uuid4(), beside=let_end, renew=renew).report == "done"
+    assert renewals[:3] == [False] * 3
+
+
+def test_a_lease_is_not_renewed_for_a_new_interpreter_that_hangs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    override(settings, HEARTBEAT_SECONDS=0.01)
+    monkeypatch.setattr(isolation, "LAUNCH", "import signal; signal.pause()")
+    monkeypatch.setattr(isolation, "START_SECONDS", 0)
+    renewals: list[None] = []
+    ending = isolation.started(uuid4(), within=timedelta(seconds=0.2), renew=lambda: renewals.append(None))
+    assert (ending.timed_out, renewals) == (True, [])
