@@ -90,7 +90,7 @@ def _get(client: Any, path: str) -> None:
 def _of_ticks() -> list[Figure]:
     from benchmarks.ledger.costs import Costs
     from jobledger.models import NextSlot
-    from jobledger.schedules import agenda
+    from jobledger.schedules.due import agenda
 
     costs = Costs()
     NextSlot.objects.update(due_at=None)

@@ -31,7 +31,7 @@ def main() -> None:
 
 def one_by_one(count: int, costs: "Costs") -> None:
     """A run is recorded, claimed and ended before the next one is due."""
-    from jobledger.schedules import due_alone
+    from jobledger.schedules.due import due_alone
 
     first = _make_schedules("stamp", 1)
     for number in range(count):
@@ -45,7 +45,7 @@ def one_by_one(count: int, costs: "Costs") -> None:
 def all_at_once(count: int, costs: "Costs") -> None:
     """All runs are recorded and published before the first of them is claimed."""
     from jobledger.runs.publishing import publisher
-    from jobledger.schedules import ledger
+    from jobledger.schedules.due import ledger
 
     now = _make_schedules("noop", count)
     runs = list["Run"]()
@@ -61,7 +61,7 @@ def all_at_once(count: int, costs: "Costs") -> None:
 
 def side_by_side(count: int, costs: "Costs") -> None:
     """One run after another is recorded and claimed, while many others are running."""
-    from jobledger.schedules import ledger
+    from jobledger.schedules.due import ledger
 
     first = _make_schedules("noop", 1)
     running = deque["Run"]()
@@ -88,7 +88,7 @@ def _make_schedules(task: str, count: int) -> datetime:
 
     from jobledger.jobs import registry
     from jobledger.models import NextSlot
-    from jobledger.schedules import ledger
+    from jobledger.schedules.due import ledger
 
     crontab = CrontabSchedule.objects.create(minute="*")
     name = registry.all_jobs()[task].task_name
@@ -104,7 +104,7 @@ def _make_schedules(task: str, count: int) -> datetime:
 
 
 def _count(runs: "Sequence[Run]", now: datetime, costs: "Costs") -> None:
-    from jobledger.schedules import ledger
+    from jobledger.schedules.due import ledger
 
     with costs.step("run counts"):
         ledger.update_run_counts(runs, now)

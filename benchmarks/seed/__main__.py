@@ -31,7 +31,7 @@ def _seed(schedule_count: int, run_count: int, copies: int) -> None:
     from jobledger.models import Run
 
     # It would report each broken schedule, and some are broken on purpose.
-    logging.getLogger("jobledger.schedules.ledger").setLevel(logging.CRITICAL)
+    logging.getLogger("jobledger.schedules.due.ledger").setLevel(logging.CRITICAL)
     started = time.monotonic()
     call_command("migrate", verbosity=0)
     if Run.objects.exists() or PeriodicTask.objects.exists():

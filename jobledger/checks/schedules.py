@@ -26,10 +26,11 @@ from jobledger.jobs import registry, secrets
 from jobledger.jobs.options import OptionsError, validate_options
 from jobledger.models import Calendar
 from jobledger.runs.publishing import delivery, job_routes
-from jobledger.schedules import declared, slot_runs, stored_schedules
+from jobledger.schedules import declared, stored_schedules
 from jobledger.schedules.chains import links
 from jobledger.schedules.chains.cycles import path_of
 from jobledger.schedules.chains.obstacles import lasting_obstacle
+from jobledger.schedules.due import slot_runs
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import next_slot
 from jobledger.schedules.rules.surprises import all_surprises

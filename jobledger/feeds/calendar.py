@@ -28,11 +28,11 @@ from jobledger.escapes import escaped
 from jobledger.jobs import registry
 from jobledger.models import Feed, NextSlot, Pause, Run, SchedulePolicy, Status
 from jobledger.schedules import stored_schedules
+from jobledger.schedules.forecasts.simulation import SimulatedSlot, simulate
 from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.policy import PausePeriod
 from jobledger.schedules.rules.slots import RESOLUTION
-from jobledger.schedules.simulation import SimulatedSlot, simulate
 from jobledger.schedules.words import described
 
 HORIZON = timedelta(days=31)

@@ -24,7 +24,8 @@ from jobledger.runs.service import queues
 from jobledger.runs.service.code_version import code_version
 from jobledger.runs.service.presence import ABSENT_AFTER
 from jobledger.runs.service.queues import QueueUse, Uses
-from jobledger.schedules import ledger, pausing
+from jobledger.schedules import pausing
+from jobledger.schedules.due import ledger
 
 _BROKER_SECONDS = 0.5
 _REDIS_TIMEOUTS = {"socket_timeout": _BROKER_SECONDS, "socket_connect_timeout": _BROKER_SECONDS}

@@ -21,15 +21,16 @@ from django_celery_beat.models import PeriodicTask
 from jobledger import clock
 from jobledger.calendars.use import NO_CALENDARS, CalendarUse
 from jobledger.management import arguments, printing
-from jobledger.schedules import slot_runs, stored_schedules
+from jobledger.schedules import stored_schedules
 from jobledger.schedules.chains.obstacles import obstacles_of
+from jobledger.schedules.due import slot_runs
+from jobledger.schedules.forecasts.simulation import AT_ONCE, Queue
 from jobledger.schedules.planning.policy import Policy
 from jobledger.schedules.rules import wallclock
 from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.chained import Chained
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, RuleError, Window, slots_between
-from jobledger.schedules.simulation import AT_ONCE, Queue
 from jobledger.schedules.words import rule_words, zone_of
 
 Warn = Callable[[str], object]

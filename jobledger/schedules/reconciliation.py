@@ -21,8 +21,9 @@ from jobledger import clock
 from jobledger.models import Calendar, NextSlot, Pause, Predecessor, ScheduleCalendar, SchedulePolicy
 from jobledger.runs import lasting_connections, ordinary_tasks
 from jobledger.runs.publishing import wake_up
-from jobledger.schedules import calendars, ledger, stored_schedules
+from jobledger.schedules import calendars, stored_schedules
 from jobledger.schedules.chains import links
+from jobledger.schedules.due import ledger
 from jobledger.schedules.signals import TIMING_FIELDS
 
 SLICE_SIZE = 5000

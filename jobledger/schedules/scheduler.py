@@ -28,9 +28,9 @@ from jobledger.runs.processes.forks import release_cursors
 from jobledger.runs.publishing import publisher
 from jobledger.runs.publishing.wake_up import Listener
 from jobledger.runs.service.presence import Presence, touch_health_file
-from jobledger.schedules import agenda, due_alone, ledger
-from jobledger.schedules.agenda import Agenda
-from jobledger.schedules.ledger import RecordedBatch
+from jobledger.schedules.due import agenda, due_alone, ledger
+from jobledger.schedules.due.agenda import Agenda
+from jobledger.schedules.due.ledger import RecordedBatch
 from jobledger.schedules.reconciliation import Reconciliation
 
 logger, celery_logger = line_logger(__name__), line_logger("celery.beat")

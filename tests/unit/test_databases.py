@@ -55,7 +55,7 @@ def test_counting_statements_is_nothing_that_only_one_database_does() -> None:
     [
         ("jobledger/admin/runs/test_search.py", "jobledger/admin/runs/search.py"),
         ("jobledger/admin/runs/test_page_live.py", "jobledger/admin/runs/page.py"),
-        ("jobledger/schedules/test_backlog_properties.py", "jobledger/schedules/backlog.py"),
+        ("jobledger/schedules/due/test_backlog_properties.py", "jobledger/schedules/due/backlog.py"),
     ],
 )
 def test_a_file_tests_the_module_with_whose_name_it_begins(file: str, expected: str) -> None:
@@ -70,7 +70,7 @@ def test_of_a_package_every_module_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["jobledger/schedules/test_ledger.py", "jobledger/test_outages.py", "test_databases.py"]
+    "module", ["jobledger/schedules/due/test_ledger.py", "jobledger/test_outages.py", "test_databases.py"]
 )
 def test_locks_errors_and_what_has_no_module_are_tested_on_every_database(module: str) -> None:
     assert concerns_databases(UNIT_TESTS / module)
@@ -94,6 +94,6 @@ def runs_everywhere(marks: set[str]) -> bool:
 
 def test_a_file_is_left_out_if_no_database_can_change_what_it_tests() -> None:
     assert is_for_one_database(UNIT_TESTS / "jobledger" / "schedules" / "rules" / "test_slots.py")
-    assert is_for_one_database(UNIT_TESTS / "jobledger" / "schedules" / "test_backlog_properties.py")
+    assert is_for_one_database(UNIT_TESTS / "jobledger/schedules/due/test_backlog_properties.py")
     assert not is_for_one_database(UNIT_TESTS / "jobledger" / "runs" / "test_overlap.py")
     assert not is_for_one_database(UNIT_TESTS / "conftest.py")

@@ -13,8 +13,8 @@ from django.utils.http import urlencode
 from jobledger import formats
 from jobledger.admin_site import page_url
 from jobledger.jobs import registry
+from jobledger.schedules.forecasts.upcoming import UpcomingStarts, upcoming
 from jobledger.schedules.rules.cron_words import listed
-from jobledger.schedules.upcoming import UpcomingStarts, upcoming
 
 MAX_SCHEDULES = 500
 """Only the schedules that are due first are shown."""

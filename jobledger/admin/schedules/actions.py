@@ -27,7 +27,7 @@ from jobledger.models import Run
 from jobledger.schedules import pausing
 from jobledger.schedules.documents import NotRepresentableError, all_documents, calendar_documents
 from jobledger.schedules.documents.files import JSON, file_text
-from jobledger.schedules.slot_runs import BrokenScheduleError
+from jobledger.schedules.due.slot_runs import BrokenScheduleError
 
 STARTED_AT_ONCE = 10
 """More than this are started only after a confirmation."""

@@ -17,9 +17,9 @@ from jobledger.admin.rights import User
 from jobledger.models import Run, SchedulePolicy, Trigger
 from jobledger.runs import dispatch, limits
 from jobledger.runs.publishing import delivery
-from jobledger.schedules import ledger, slot_runs
 from jobledger.schedules.documents import versions_of
 from jobledger.schedules.documents.keys import with_enabled
+from jobledger.schedules.due import ledger, slot_runs
 
 
 @transaction.atomic

@@ -31,8 +31,8 @@ from jobledger.jobs import json_text, registry
 from jobledger.models import Pause, SchedulePolicy
 from jobledger.schedules import stored_schedules, stored_times
 from jobledger.schedules.chains import links
+from jobledger.schedules.forecasts.preview import Preview, preview
 from jobledger.schedules.pause_lookup import PauseLookup
-from jobledger.schedules.preview import Preview, preview
 from jobledger.schedules.rules.slots import RuleError, Window
 from jobledger.schedules.stored_schedules import (
     StoredSchedule,

@@ -12,8 +12,8 @@ from jobledger import formats
 from jobledger.admin.schedules.edit_form import EditForm
 from jobledger.models import NextSlot, pause_terms
 from jobledger.reason import slot_count
+from jobledger.schedules.forecasts.preview import SLOTS, Preview
 from jobledger.schedules.planning.policy import PausePeriod
-from jobledger.schedules.preview import SLOTS, Preview
 from jobledger.schedules.rules.calendar_rule import LeftOut
 from jobledger.schedules.rules.chained import Chained
 from jobledger.schedules.rules.clock_changes import Consequence

@@ -20,7 +20,7 @@ from jobledger.jobs import json_text, registry, secrets
 from jobledger.jobs.options import OptionsError, check_bounds, validate_options
 from jobledger.runs import ordinary_tasks
 from jobledger.runs.ordinary_tasks import known_tasks
-from jobledger.schedules import slot_runs
+from jobledger.schedules.due import slot_runs
 
 PREFIX = "target"
 OTHER = ":"

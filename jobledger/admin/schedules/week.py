@@ -27,7 +27,7 @@ from jobledger.admin.schedules.preview import left_out_words
 from jobledger.admin_site import page_view
 from jobledger.models import After
 from jobledger.schedules.chains import links
-from jobledger.schedules.upcoming import Upcoming, UpcomingLeftOut, upcoming
+from jobledger.schedules.forecasts.upcoming import Upcoming, UpcomingLeftOut, upcoming
 from jobledger.schedules.words import chain_words
 
 DAYS = 7

@@ -30,7 +30,7 @@ from jobledger.management import timetables
 from jobledger.management.timetables import BrokenTimetableError
 from jobledger.models import NextSlot, Pause, SchedulePolicy, Trigger
 from jobledger.schedules.documents import NotRepresentableError, all_documents
-from jobledger.schedules.slot_runs import BrokenScheduleError
+from jobledger.schedules.due.slot_runs import BrokenScheduleError
 
 NEXT_RUNS = 5
 MAX_NEXT_RUNS = 100

@@ -49,7 +49,7 @@ from jobledger.schedules import pausing
 from jobledger.schedules.backfills import past_slots
 from jobledger.schedules.backfills.past_slots import BackfillError, Decision, PastSlots
 from jobledger.schedules.backfills.progress import progress_of
-from jobledger.schedules.slot_runs import Target
+from jobledger.schedules.due.slot_runs import Target
 
 logger = line_logger(__name__)
 

@@ -29,12 +29,13 @@ from jobledger.jobs.declaration import JobDeclaration
 from jobledger.models import LIVE, SUCCESSES, NextSlot, Reason, Run, Status, Trigger
 from jobledger.reason import MANY
 from jobledger.retention import limits
-from jobledger.schedules import slot_runs, stored_schedules
+from jobledger.schedules import stored_schedules
 from jobledger.schedules.audit import ran_since
 from jobledger.schedules.chains import links
+from jobledger.schedules.due import slot_runs
+from jobledger.schedules.due.slot_runs import Target
 from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.slots import RESOLUTION, slots_between
-from jobledger.schedules.slot_runs import Target
 from jobledger.schedules.stored_schedules import Times
 
 MAX_SLOTS = 10_000

@@ -33,8 +33,9 @@ from jobledger.models import (
     Trigger,
     Why,
 )
-from jobledger.schedules import ledger, slot_runs, stored_schedules
-from jobledger.schedules.backlog import DueSlots
+from jobledger.schedules import stored_schedules
+from jobledger.schedules.due import ledger, slot_runs
+from jobledger.schedules.due.backlog import DueSlots
 from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Plan

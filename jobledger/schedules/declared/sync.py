@@ -19,7 +19,7 @@ from jobledger import clock
 from jobledger.escapes import escaped
 from jobledger.jobs import registry
 from jobledger.models import Calendar, DeclaredSchedule, SchedulePolicy
-from jobledger.schedules import audit, calendars, ledger
+from jobledger.schedules import audit, calendars
 from jobledger.schedules.chains import links
 from jobledger.schedules.chains.cycles import path_of
 from jobledger.schedules.declared import (
@@ -54,6 +54,7 @@ from jobledger.schedules.declared.values import (
     stored_values,
 )
 from jobledger.schedules.documents import version_of
+from jobledger.schedules.due import ledger
 from jobledger.schedules.rules.slots import RuleError
 
 _COLUMNS = ("task", "args", "kwargs", "queue", "priority", "enabled", "description", "one_off", "last_run_at")

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.takes_long
 
 RECORD_WITHOUT_PUBLISHING = """
 from django.utils import timezone
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 ledger.record_due(timezone.now())
 """
 HOURLY = """

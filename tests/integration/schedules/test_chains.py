@@ -10,7 +10,8 @@ START = """
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from jobledger.models import SchedulePolicy
-from jobledger.schedules import ledger, stored_schedules
+from jobledger.schedules.due import ledger
+from jobledger.schedules import stored_schedules
 from jobledger.schedules.chains import links
 from jobledger.schedules.stored_times import ChainTimes
 second, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")

@@ -15,7 +15,7 @@ ONLY_OF_OTHERS = (
     "jobledger.checks.project",
     "jobledger.checks.schedules",
     "jobledger.health",
-    "jobledger.schedules.ledger",
+    "jobledger.schedules.due.ledger",
     "proj.urls",
     "redis",
     "rich",

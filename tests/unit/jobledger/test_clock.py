@@ -27,7 +27,7 @@ from jobledger.runs.processes.process_tree import ProcessTree
 from jobledger.runs.processes.resources import Meter
 from jobledger.runs.publishing import intervals, publisher
 from jobledger.runs.worker.main_process import Loss, end_run_of
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 from jobledger.schedules.scheduler import Scheduler
 from tests.unit.builders import NOON
 from tests.unit.conftest import DATABASE_CLOCK, DATABASE_CLOCK_IN_STATEMENT

@@ -40,7 +40,7 @@ from jobledger.runs.outcome import Outcome
 from jobledger.runs.processes import leftovers
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker.messages import dead_letters
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 from tests.unit.broker import Broker
 from tests.unit.jobledger.admin.schedules.edit_forms import create_hourly, edit, page_url
 from tests.unit.jobledger.alerts.builders import EVERYTHING, destination, rule

@@ -16,8 +16,8 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import audit_log
 from jobledger.models import Alert, AuditEntry, Backfill, Run, Trigger
-from jobledger.schedules import slot_runs
 from jobledger.schedules.backfills.progress import progress_of
+from jobledger.schedules.due import slot_runs
 
 _TRIGGERS = (Trigger.SCHEDULE, Trigger.CHAIN, Trigger.BACKFILL, Trigger.CRON)
 """Of the runs of its slots. Users start others again, which belong to no schedule."""

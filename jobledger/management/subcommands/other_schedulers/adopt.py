@@ -15,8 +15,8 @@ from jobledger import clock
 from jobledger.escapes import escaped
 from jobledger.management import printing
 from jobledger.management.operator_command import OperatorCommand
-from jobledger.schedules import ledger
 from jobledger.schedules.adoption.review import Effect, Review, are_queues_known, reviews, unstored_entries
+from jobledger.schedules.due import ledger
 
 BATCH = 500
 SUMMARY = {

@@ -19,10 +19,10 @@ from jobledger.models import Status
 from jobledger.models.schedule import MISFIRE_LABELS
 from jobledger.reason import MANY, slot_count
 from jobledger.runs import reasons
+from jobledger.schedules.forecasts.simulation import SimulatedSlot, simulate
 from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.planning.verdicts import Verdict
-from jobledger.schedules.simulation import SimulatedSlot, simulate
 
 _MISFIRE_HELP = "Missed slots: " + ", ".join(f"{value} ({label})" for value, label in MISFIRE_LABELS) + "."
 

@@ -29,7 +29,7 @@ from jobledger.models import (
 )
 from jobledger.runs import attempts, dispatch, overlap
 from jobledger.runs.publishing import publisher
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.broker import Broker
 from tests.unit.jobledger.alerts.builders import (

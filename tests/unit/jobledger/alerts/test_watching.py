@@ -13,7 +13,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.alerts import watching
 from jobledger.jobs.declaration import AlertKind, Alerts
 from jobledger.models import Alert, Pause, Run, SchedulePolicy, Status, Trigger
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.builders import NOON
 from tests.unit.jobledger.alerts.builders import destination, rule, running, succeed, told

@@ -12,7 +12,7 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from jobledger.admin import rights
 from jobledger.feeds import addresses
 from jobledger.models import Feed, FeedKind, NextSlot, Run, SchedulePolicy, Status, Trigger
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 
 
 def user(name: str = "ann", *, group: str = "Job viewers") -> Any:

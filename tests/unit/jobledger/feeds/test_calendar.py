@@ -18,7 +18,8 @@ from jobledger.feeds import recent
 from jobledger.feeds.calendar import written
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import Feed, NextSlot, SchedulePolicy, Status
-from jobledger.schedules import ledger, pausing
+from jobledger.schedules import pausing
+from jobledger.schedules.due import ledger
 from jobledger.schedules.pausing import Terms
 from tests.unit.builders import NOON, override
 from tests.unit.jobledger.feeds.builders import calendar, cron, path_of, run, user

@@ -28,7 +28,7 @@ from jobledger.retention import batches, pruning
 from jobledger.retention.batches import Deletion
 from jobledger.retention.pruning import Pruning
 from jobledger.runs.lease.interrupts import JobCancelled
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 from tests.unit.builders import override
 from tests.unit.jobledger.retention.builders import (
     ended,

@@ -18,7 +18,7 @@ from jobledger.runs.execution import claims, isolation, runner
 from jobledger.runs.lease import rescue
 from jobledger.runs.outcome import SUCCESS
 from jobledger.runs.processes.resources import Usage
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 from tests.probes.management.commands import plain_probe
 from tests.probes.management.commands.probe import Command
 from tests.unit.broker import Broker

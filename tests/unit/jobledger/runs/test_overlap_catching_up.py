@@ -16,7 +16,7 @@ from jobledger.runs import attempts, overlap, reasons
 from jobledger.runs.execution import claims
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.publishing import intervals, publisher
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 from tests.unit.jobledger.schedules.builders import NOON, every, wound_back
 
 pytestmark = pytest.mark.django_db

@@ -35,7 +35,7 @@ from jobledger.runs.processes.process_tree import ProcessTree
 from jobledger.runs.processes.resources import Meter
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker import main_process
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
 
 pytestmark = pytest.mark.django_db

@@ -11,7 +11,8 @@ from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import ModelEntry
 
 from jobledger.models import Dialect, NextSlot, Run, SchedulePolicy
-from jobledger.schedules import adoption, ledger, stored_schedules, stored_times
+from jobledger.schedules import adoption, stored_schedules, stored_times
+from jobledger.schedules.due import ledger
 from jobledger.schedules.reconciliation import Reconciliation
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 from tests.unit.jobledger.schedules.stock import CREATED, stock_clocked, stock_cron, stock_interval

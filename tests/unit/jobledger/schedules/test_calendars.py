@@ -15,7 +15,8 @@ from jobledger.jobs.declaration import LeftOutSlots
 from jobledger.models import Calendar, NextSlot, Pause, Run, ScheduleCalendar, SchedulePolicy
 from jobledger.reason import MANY
 from jobledger.runs import reasons
-from jobledger.schedules import calendars, due_alone, ledger
+from jobledger.schedules import calendars
+from jobledger.schedules.due import due_alone, ledger
 from jobledger.schedules.reconciliation import Reconciliation
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, limited_by, wound_back
 

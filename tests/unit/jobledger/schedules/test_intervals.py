@@ -12,7 +12,7 @@ from django_celery_beat.models import ClockedSchedule, IntervalSchedule, Periodi
 
 from jobledger import clock
 from jobledger.models import NextSlot, Run, SchedulePolicy
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 from jobledger.schedules.reconciliation import Reconciliation
 from tests.unit.jobledger.schedules.builders import NOON
 from tests.unit.jobledger.schedules.stock import stock_interval

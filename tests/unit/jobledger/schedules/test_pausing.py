@@ -12,7 +12,8 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import NextSlot, Pause, Run
 from jobledger.runs import reasons
-from jobledger.schedules import ledger, pausing
+from jobledger.schedules import pausing
+from jobledger.schedules.due import ledger
 from jobledger.schedules.pausing import Terms
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 

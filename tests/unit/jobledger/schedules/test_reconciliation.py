@@ -14,8 +14,8 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.models import NextSlot, Pause, ProcessKind, Run, SchedulePolicy, ServiceProcess
 from jobledger.runs.service.code_version import code_version
-from jobledger.schedules import ledger
 from jobledger.schedules import reconciliation as following
+from jobledger.schedules.due import ledger
 from jobledger.schedules.reconciliation import Reconciliation
 from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back
 from tests.unit.postgres import server

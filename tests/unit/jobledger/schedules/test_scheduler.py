@@ -21,9 +21,10 @@ from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Ping, Run, SchedulePolicy, Trigger
 from jobledger.runs import lasting_connections
 from jobledger.runs.publishing import publisher
-from jobledger.schedules import agenda, due_alone, ledger, reconciliation
+from jobledger.schedules import reconciliation
 from jobledger.schedules.backfills import backfilling
 from jobledger.schedules.backfills.backfilling import Terms
+from jobledger.schedules.due import agenda, due_alone, ledger
 from jobledger.schedules.scheduler import RETRY_SECONDS, Scheduler
 from tests.unit.builders import override
 from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back

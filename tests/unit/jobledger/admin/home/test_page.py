@@ -17,7 +17,8 @@ from jobledger import health
 from jobledger.admin.home.page import problems
 from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status, Trigger
 from jobledger.runs.service.code_version import code_version
-from jobledger.schedules import ledger, pausing
+from jobledger.schedules import pausing
+from jobledger.schedules.due import ledger
 from jobledger.schedules.pausing import Terms
 from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.jobledger.schedules.builders import hourly, limited_by

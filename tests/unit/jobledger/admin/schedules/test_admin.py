@@ -17,7 +17,8 @@ from jobledger import clock
 from jobledger.admin import audit_log
 from jobledger.admin.recent_runs import WINDOW
 from jobledger.models import AuditEntry, NextSlot, OpenForm, Pause, Run, SchedulePolicy, Trigger
-from jobledger.schedules import ledger, pausing
+from jobledger.schedules import pausing
+from jobledger.schedules.due import ledger
 from tests.unit.builders import invalid_choice
 from tests.unit.jobledger.admin.html_forms import form_in
 from tests.unit.jobledger.admin.schedules.edit_forms import (

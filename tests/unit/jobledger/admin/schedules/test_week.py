@@ -15,7 +15,8 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from jobledger.admin.schedules import week
 from jobledger.admin.schedules.week import Week, week_ahead
 from jobledger.models import NextSlot
-from jobledger.schedules import ledger, pausing
+from jobledger.schedules import pausing
+from jobledger.schedules.due import ledger
 from jobledger.schedules.pausing import Terms
 from tests.unit.builders import utc
 from tests.unit.jobledger.admin.schedules.schedules import LIST, member

@@ -18,7 +18,7 @@ from jobledger.runs.dispatch import RunRequest
 from jobledger.runs.publishing import job_routes
 from jobledger.runs.publishing.job_routes import completed, message_priority, route_for_task
 from jobledger.runs.service import queues
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 from tests.probes import tasks
 from tests.unit.broker import Broker
 from tests.unit.builders import NOON, override

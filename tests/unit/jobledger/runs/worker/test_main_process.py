@@ -37,7 +37,7 @@ from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.results import JobFailedError
 from jobledger.runs.worker import main_process
 from jobledger.runs.worker.main_process import JobRequest, Loss, connect, end_run_of
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 from tests.unit.builders import NOON
 from tests.unit.jobledger.runs.worker.builders import message_of, received
 

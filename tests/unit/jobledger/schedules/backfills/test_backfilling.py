@@ -26,11 +26,12 @@ from jobledger.runs import attempts, dispatch
 from jobledger.runs.execution import runner
 from jobledger.runs.lease import rescue
 from jobledger.runs.outcome import SUCCESS
-from jobledger.schedules import pausing, slot_runs
+from jobledger.schedules import pausing
 from jobledger.schedules.backfills import backfilling
 from jobledger.schedules.backfills.backfilling import LOOK_EVERY, Terms
 from jobledger.schedules.backfills.past_slots import BackfillError
 from jobledger.schedules.backfills.progress import Progress, progress_of
+from jobledger.schedules.due import slot_runs
 from tests.unit.jobledger.alerts.builders import CANCELLED, CRASH, LOST, destination, rule
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 from tests.unit.side_by_side import side_by_side

@@ -12,10 +12,10 @@ from pytest_django import Settings
 
 from jobledger.models import AuditEntry, NextSlot, Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import dispatch
-from jobledger.schedules import ledger
 from jobledger.schedules.backfills import past_slots
 from jobledger.schedules.backfills.past_slots import BackfillError, Decision, PastSlots
-from jobledger.schedules.slot_runs import run_id
+from jobledger.schedules.due import ledger
+from jobledger.schedules.due.slot_runs import run_id
 from tests.unit.builders import override, utc
 from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
 

@@ -6,8 +6,9 @@ from typing import Any
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import NextSlot, Predecessor, Run, SchedulePolicy, Status, Trigger
-from jobledger.schedules import ledger, stored_schedules
+from jobledger.schedules import stored_schedules
 from jobledger.schedules.chains import links
+from jobledger.schedules.due import ledger
 from jobledger.schedules.stored_times import ChainTimes, after_of
 
 

@@ -6,8 +6,8 @@ import pytest
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import NextSlot, Pause, Run, Status
-from jobledger.schedules import ledger
 from jobledger.schedules.chains.obstacles import lasting_obstacle, obstacles_of
+from jobledger.schedules.due import ledger
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 from tests.unit.jobledger.schedules.chains.builders import ended, follower
 

@@ -24,8 +24,9 @@ from jobledger.models import (
 from jobledger.runs import attempts, dispatch, overlap
 from jobledger.runs.execution import runner
 from jobledger.runs.outcome import SUCCESS
-from jobledger.schedules import ledger, scheduler
+from jobledger.schedules import scheduler
 from jobledger.schedules.chains import starting
+from jobledger.schedules.due import ledger
 from tests.unit.jobledger.alerts.builders import CRASH
 from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
 from tests.unit.jobledger.schedules.chains.builders import ended, follower

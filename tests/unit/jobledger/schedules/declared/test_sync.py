@@ -564,7 +564,7 @@ def test_an_error_in_one_schedule_leaves_it_as_it_was(
     def fails(*args: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("jobledger.schedules.ledger.sync", fails)
+    monkeypatch.setattr("jobledger.schedules.due.ledger.sync", fails)
     with pytest.raises(OSError, match="disk full"):
         sync()
     assert everything() == before

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from jobledger.calendars.calendar import Calendar
 from jobledger.calendars.use import CalendarUse
 from jobledger.jobs.declaration import PausedSlots
+from jobledger.schedules.forecasts.simulation import simulate
 from jobledger.schedules.planning.forecast import Forecast, Starts
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.interval import Clocked
 from jobledger.schedules.rules.slots import RESOLUTION, Rule, Window
-from jobledger.schedules.simulation import simulate
 from tests.unit.jobledger.schedules.times import cron, every, utc
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -23,8 +23,8 @@ from jobledger.models import (
     SchedulePolicy,
     Trigger,
 )
-from jobledger.schedules import slot_runs
 from jobledger.schedules.declared.sync import sync
+from jobledger.schedules.due import slot_runs
 from tests.unit.jobledger.admin.html_forms import form_in
 from tests.unit.jobledger.admin.schedules.edit_forms import add, create_hourly, page_url
 from tests.unit.jobledger.admin.schedules.schedules import act, member

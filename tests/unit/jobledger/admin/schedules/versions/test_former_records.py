@@ -10,10 +10,10 @@ from django_celery_beat.models import PeriodicTask
 from jobledger import clock
 from jobledger.admin.schedules.versions import importing
 from jobledger.models import Alert, Backfill, BackfillSlot, Run, Status, Trigger
-from jobledger.schedules import slot_runs
 from jobledger.schedules.backfills import backfilling
 from jobledger.schedules.backfills.past_slots import Decision, past_slots
 from jobledger.schedules.documents.files import JSON, file_text, read
+from jobledger.schedules.due import slot_runs
 from tests.unit.jobledger.admin.schedules.edit_forms import page_url
 from tests.unit.jobledger.admin.schedules.schedules import act
 from tests.unit.jobledger.admin.schedules.versions.versions import (

@@ -12,8 +12,8 @@ from django_celery_beat.models import PeriodicTask, PeriodicTasks
 from django_celery_beat.schedulers import ModelEntry
 
 from jobledger.models import NextSlot, Pause, ProcessKind, Run, SchedulePolicy, ServiceProcess, Status
-from jobledger.schedules import ledger
 from jobledger.schedules.adoption import stock
+from jobledger.schedules.due import ledger
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly
 from tests.unit.jobledger.schedules.stock import stock_cron
 from tests.unit.jobledger.schedules.times import utc

@@ -6,8 +6,8 @@ import pytest
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import NextSlot, Run
-from jobledger.schedules import ledger, slot_runs
-from jobledger.schedules.slot_runs import BrokenScheduleError
+from jobledger.schedules.due import ledger, slot_runs
+from jobledger.schedules.due.slot_runs import BrokenScheduleError
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
 pytestmark = pytest.mark.django_db

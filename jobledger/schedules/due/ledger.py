@@ -34,8 +34,9 @@ from jobledger.models import LIVE, NextSlot, ProcessKind, Reason, Run, ScheduleP
 from jobledger.runs.publishing import wake_up
 from jobledger.runs.service.code_version import code_version
 from jobledger.runs.service.presence import present
-from jobledger.schedules import adoption, former_slots, slot_runs, stored_schedules
-from jobledger.schedules.backlog import Backlog, DueSlots, kept_in_backlog
+from jobledger.schedules import adoption, stored_schedules
+from jobledger.schedules.due import former_slots, slot_runs
+from jobledger.schedules.due.backlog import Backlog, DueSlots, kept_in_backlog
 from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Plan

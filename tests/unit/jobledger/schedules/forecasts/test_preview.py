@@ -9,8 +9,8 @@ import time_machine
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.models import NextSlot, Run, SchedulePolicy, Status
+from jobledger.schedules.forecasts.preview import Preview, preview
 from jobledger.schedules.planning.policy import PausePeriod, Policy
-from jobledger.schedules.preview import Preview, preview
 from jobledger.schedules.rules.interval import Clocked
 from jobledger.schedules.rules.slots import Window
 from jobledger.schedules.stored_schedules import (

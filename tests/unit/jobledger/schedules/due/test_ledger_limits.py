@@ -11,10 +11,10 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.models import NextSlot, Run, SchedulePolicy, Status, Trigger
 from jobledger.runs import reasons
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
+from jobledger.schedules.forecasts.simulation import Queue, simulate
 from jobledger.schedules.planning.policy import Policy
 from jobledger.schedules.rules.interval import Interval
-from jobledger.schedules.simulation import Queue, simulate
 from tests.probes.management.commands.allowing import Command as Allowing
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, wound_back
 

@@ -7,9 +7,10 @@ import pytest
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from jobledger.models import NextSlot, SchedulePolicy
-from jobledger.schedules import ledger, pausing
+from jobledger.schedules import pausing
+from jobledger.schedules.due import ledger
+from jobledger.schedules.forecasts.upcoming import Upcoming, upcoming
 from jobledger.schedules.pausing import Terms
-from jobledger.schedules.upcoming import Upcoming, upcoming
 from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.jobledger.admin.schedules.schedules import unreadable
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly

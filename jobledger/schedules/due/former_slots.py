@@ -13,8 +13,10 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.calendars import use
 from jobledger.calendars.use import CalendarUse
 from jobledger.models import Dialect, NextSlot, SchedulePolicy
-from jobledger.schedules import slot_runs, stored_schedules
-from jobledger.schedules.backlog import DueSlots
+from jobledger.schedules import stored_schedules
+from jobledger.schedules.due import slot_runs
+from jobledger.schedules.due.backlog import DueSlots
+from jobledger.schedules.due.slot_runs import BrokenScheduleError
 from jobledger.schedules.planning import edits
 from jobledger.schedules.planning.edits import Former
 from jobledger.schedules.planning.policy import PausePeriod
@@ -22,7 +24,6 @@ from jobledger.schedules.planning.verdicts import PlannedSlot
 from jobledger.schedules.rules.interval import Clocked
 from jobledger.schedules.rules.slots import Rule, RuleError, Window
 from jobledger.schedules.rules.wallclock import zone_named
-from jobledger.schedules.slot_runs import BrokenScheduleError
 from jobledger.schedules.stored_schedules import FIELDS, anchor_of, limited
 from jobledger.schedules.stored_times import (
     CRONTAB_FIELDS,

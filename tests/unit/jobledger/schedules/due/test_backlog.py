@@ -19,7 +19,7 @@ from jobledger.models.run import WAITING_SINCE
 from jobledger.runs import attempts, reasons
 from jobledger.runs.execution import claims
 from jobledger.runs.outcome import FAILURE
-from jobledger.schedules import due_alone, ledger, slot_runs
+from jobledger.schedules.due import due_alone, ledger, slot_runs
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly
 from tests.unit.postgres import server
 

@@ -21,7 +21,7 @@ from jobledger.checks.schedules import check_schedules
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Pause, Run, SchedulePolicy, Status
 from jobledger.reason import MANY
-from jobledger.schedules import ledger
+from jobledger.schedules.due import ledger
 from jobledger.schedules.words import described
 from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.builders import override

@@ -31,11 +31,12 @@ from jobledger.jobs.declaration import Misfire
 from jobledger.metrics import totals
 from jobledger.models import Reason, Run, Status, Trigger
 from jobledger.models.run import RunQuerySet
-from jobledger.schedules import slot_runs, stored_schedules
+from jobledger.schedules import stored_schedules
+from jobledger.schedules.due import slot_runs
+from jobledger.schedules.due.slot_runs import Target
 from jobledger.schedules.planning import backlog
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
-from jobledger.schedules.slot_runs import Target
 
 BATCH = 250
 """How many runs an update changes: it has a condition for each."""

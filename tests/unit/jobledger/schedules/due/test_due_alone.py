@@ -11,7 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django_celery_beat.models import CrontabSchedule, PeriodicTask, SolarSchedule
 
 from jobledger.models import NextSlot, Run, SchedulePolicy
-from jobledger.schedules import due_alone, ledger, pausing
+from jobledger.schedules import pausing
+from jobledger.schedules.due import due_alone, ledger
 from jobledger.schedules.pausing import Terms
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, wound_back
 from tests.unit.postgres import server

@@ -22,9 +22,10 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from jobledger.models import NextSlot, Pause, Run, SchedulePolicy
 from jobledger.runs.service.code_version import code_version
-from jobledger.schedules import slot_runs, stored_schedules
-from jobledger.schedules.backlog import in_backlog
-from jobledger.schedules.ledger import PlanCache, RecordedBatch
+from jobledger.schedules import stored_schedules
+from jobledger.schedules.due import slot_runs
+from jobledger.schedules.due.backlog import in_backlog
+from jobledger.schedules.due.ledger import PlanCache, RecordedBatch
 from jobledger.schedules.planning.planning import Plan
 from jobledger.schedules.planning.verdicts import Verdict
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.models import Run, SchedulePolicy, Status
-from jobledger.schedules import ledger, slot_runs, stored_schedules
+from jobledger.schedules import stored_schedules
+from jobledger.schedules.due import ledger, slot_runs
+from jobledger.schedules.forecasts.simulation import Queue, simulate
 from jobledger.schedules.rules.slots import RESOLUTION
-from jobledger.schedules.simulation import Queue, simulate
 from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]

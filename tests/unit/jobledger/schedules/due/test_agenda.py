@@ -20,7 +20,7 @@ from jobledger.models import (
     Status,
     Trigger,
 )
-from jobledger.schedules import agenda
+from jobledger.schedules.due import agenda
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,8 @@ from django_celery_beat.models import (
 )
 
 from jobledger.models import NextSlot, Run, SchedulePolicy
-from jobledger.schedules import former_slots, stored_schedules
+from jobledger.schedules import stored_schedules
+from jobledger.schedules.due import former_slots
 from jobledger.schedules.rules.slots import slots_between
 from tests.unit.jobledger.schedules.builders import NOON, limited_by
 

@@ -17,12 +17,12 @@ from jobledger.jobs.declaration import Misfire, PausedSlots
 from jobledger.reason import MANY
 from jobledger.runs import reasons
 from jobledger.runs.phrases import NO_OTHER_DAY
+from jobledger.schedules.forecasts.simulation import Queue, SimulatedSlot, simulate
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import RESOLUTION, Rule, Window, slots_between
-from jobledger.schedules.simulation import Queue, SimulatedSlot, simulate
 from tests.unit.jobledger.schedules.times import cron, every, local_times, utc
 
 HOURLY = cron("0 * * * *")
