@@ -24,19 +24,19 @@ from datetime import datetime
 from functools import partial
 
 from django.db import Error, transaction
-from django.db.models import Case, Count, F, Q, When
+from django.db.models import Case, F, Q, When
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.alerts import recording
 from jobledger.escapes import line_logger
 from jobledger.jobs.declaration import Misfire
-from jobledger.models import LIVE, NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Trigger, Why
+from jobledger.models import NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs.publishing import wake_up
 from jobledger.runs.service.code_version import code_version
 from jobledger.runs.service.presence import present
 from jobledger.schedules import adoption, stored_schedules
-from jobledger.schedules.due import former_slots, slot_runs
-from jobledger.schedules.due.backlog import Backlog, DueSlots, kept_in_backlog
+from jobledger.schedules.due import former_slots, limits, slot_runs
+from jobledger.schedules.due.backlog import Backlog, DueSlots
 from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Plan
@@ -254,7 +254,7 @@ def _runs_of(due: Sequence[DueSlots], now: datetime) -> list[Run]:
     moved = [run for run in runs if run.moved_to]
     taken = _on_record(moved) if moved else {}
     _skip_what_was_executed(moved, taken)
-    _skip_above_limits(runs, backlog)
+    limits.skip_above_limits(runs, backlog)
     backlog.give_up(runs)
     return list(_without_taken_slots(runs, taken))
 
@@ -295,52 +295,6 @@ def _on_record(runs: Collection[Run]) -> Mapping[Slot, Run]:
 
 def _slot(run: Run) -> Slot:
     return run.schedule_id, run.scheduled_for
-
-
-def _skip_above_limits(runs: Sequence[Run], backlog: Backlog) -> None:
-    """Skip slots of jobs that allow overlap, if too many runs are already queued or running.
-
-    A backfill's runs are not counted, since they must not keep others from running. Neither are the runs of
-    this batch, and of others for the same times, so that neither schedules that are due together nor a
-    schedule that catches up are cut off halfway, nor those that give way to them, nor those that wait because
-    their policy starts each missed run: the catch-up limit is theirs.
-    """
-    overlapping = [run for run in runs if run.status == Status.QUEUED and _may_overlap(run)]
-    if not overlapping:
-        return
-    # Not filtered by schedule: then the database might scan all of their runs.
-    counted = Run.objects.filter(status__in=LIVE).exclude(trigger=Trigger.BACKFILL)
-    if times := [run.scheduled_for for run in overlapping if run.scheduled_for is not None]:
-        counted = counted.exclude(scheduled_for__range=(min(times), max(times)))
-    groups = counted.order_by().values_list("schedule", "job")
-    of_schedule, of_job = Counter[int | None](), Counter[str]()
-    for schedule_id, job, count in groups.annotate(count=Count("pk")):
-        of_schedule[schedule_id] += count
-        of_job[job] += count
-    of_schedule.subtract(backlog.given_up_of_schedules())
-    of_job.subtract(backlog.given_up_of_jobs())
-    if any(_too_many(run, of_schedule, of_job) for run in overlapping):
-        for schedule_id, job, count in kept_in_backlog():
-            of_schedule[schedule_id] -= count
-            of_job[job] -= count
-    for run in overlapping:
-        if why := _too_many(run, of_schedule, of_job):
-            slot_runs.skip(run, why)
-
-
-def _too_many(run: Run, of_schedule: Counter[int | None], of_job: Counter[str]) -> Why | None:
-    """Why the run of a slot is one too many; None if it is not."""
-    own_limit, job_limit = slot_runs.live_limits(run.schedule, run.job)
-    if (live := of_schedule[run.schedule_id]) >= own_limit:
-        return Why.of(Reason.TOO_MANY_LIVE, live=live, limit=own_limit)
-    if (live := of_job[run.job]) >= job_limit:
-        return Why.of(Reason.TOO_MANY_LIVE, job=run.job, live=live, limit=job_limit)
-    return None
-
-
-def _may_overlap(run: Run) -> bool:
-    """Whether limits apply to it. Not to ordinary tasks, which nothing keeps from overlapping."""
-    return run.schedule is not None and slot_runs.may_overlap(run.schedule, run.job)
 
 
 def _save(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run], now: datetime) -> None:
