@@ -33,14 +33,15 @@ from jobledger.admin.backfills import starting as backfills
 from jobledger.admin.fields import number_in
 from jobledger.admin.following import Topic
 from jobledger.admin.pauses import PauseForm
-from jobledger.admin.schedules import deletion, origin, presence
+from jobledger.admin.schedules import deletion, origin
 from jobledger.admin.schedules.actions import ScheduleActions
-from jobledger.admin.schedules.edit_form import Conflict, ConflictError, EditForm
+from jobledger.admin.schedules.editing import presence
+from jobledger.admin.schedules.editing.edit_form import Conflict, ConflictError, EditForm
+from jobledger.admin.schedules.editing.policy_form import PolicyForm
+from jobledger.admin.schedules.editing.preview import formatted_preview
+from jobledger.admin.schedules.editing.target import TargetForm, stored_target
 from jobledger.admin.schedules.listing import ScheduleList
-from jobledger.admin.schedules.policy_form import PolicyForm
-from jobledger.admin.schedules.preview import formatted_preview
 from jobledger.admin.schedules.status import ScheduleOverview, overview, without_unreadable_times
-from jobledger.admin.schedules.target import TargetForm, stored_target
 from jobledger.admin.schedules.versions.pages import ScheduleVersions
 from jobledger.admin_site import page_url, page_view
 from jobledger.jobs import registry

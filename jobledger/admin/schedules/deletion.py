@@ -22,7 +22,7 @@ from jobledger.admin import audit_log
 from jobledger.admin.alerts.rules import RuleAdmin
 from jobledger.admin.fields import number_in
 from jobledger.admin.rights import User
-from jobledger.admin.schedules.edit_form import ConflictError
+from jobledger.admin.schedules.editing.edit_form import ConflictError
 from jobledger.admin.schedules.snapshot import changes_between, snapshot_of
 from jobledger.admin.schedules.status import without_unreadable_times
 from jobledger.models import (

@@ -13,9 +13,9 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
 from jobledger.admin.audit_log import Change, differences
-from jobledger.admin.schedules.forms import DetailsForm, masked_headers
-from jobledger.admin.schedules.policy_form import PolicyForm
-from jobledger.admin.schedules.target import stored_target
+from jobledger.admin.schedules.editing.forms import DetailsForm, masked_headers
+from jobledger.admin.schedules.editing.policy_form import PolicyForm
+from jobledger.admin.schedules.editing.target import stored_target
 from jobledger.calendars.use import names_in
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.secrets import MASK

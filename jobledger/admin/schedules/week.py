@@ -23,7 +23,7 @@ from django.views.decorators.http import require_safe
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import rights
-from jobledger.admin.schedules.preview import left_out_words
+from jobledger.admin.schedules.editing.preview import left_out_words
 from jobledger.admin_site import page_view
 from jobledger.models import After
 from jobledger.schedules.chains import links

@@ -16,7 +16,7 @@ from jobledger.admin import pauses as admin_pauses
 from jobledger.admin import rights
 from jobledger.admin.schedules import changes
 from jobledger.admin.schedules.deletion import delete_schedule_seen
-from jobledger.admin.schedules.edit_form import ConflictError
+from jobledger.admin.schedules.editing.edit_form import ConflictError
 from jobledger.admin.schedules.snapshot import snapshot_of
 from jobledger.api import addresses, schemas
 from jobledger.api.authentication import require, user_of

@@ -17,7 +17,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.audit_log import Change
 from jobledger.admin.rights import User
-from jobledger.admin.schedules.edit_form import ConflictError, EditForm
+from jobledger.admin.schedules.editing.edit_form import ConflictError, EditForm
 from jobledger.admin.schedules.versions import filling, rules
 from jobledger.admin.schedules.versions.former_records import FormerRecords
 from jobledger.models import AlertRule, AuditEntry, SchedulePolicy

@@ -9,8 +9,8 @@ from typing import Any
 from django.forms import BaseForm
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin.schedules import calendars_form, forms, policy_form, target
-from jobledger.admin.schedules.edit_form import EditForm
+from jobledger.admin.schedules.editing import calendars_form, forms, policy_form, target
+from jobledger.admin.schedules.editing.edit_form import EditForm
 from jobledger.escapes import escaped
 from jobledger.jobs import registry, secrets
 from jobledger.models import DeclaredSchedule, Dialect, SchedulePolicy

@@ -24,7 +24,7 @@ from jobledger.admin import audit_log
 from jobledger.admin.audit_log import Change
 from jobledger.admin.rights import User
 from jobledger.admin.schedules.deletion import delete_schedules
-from jobledger.admin.schedules.edit_form import ConflictError, EditForm
+from jobledger.admin.schedules.editing.edit_form import ConflictError, EditForm
 from jobledger.admin.schedules.snapshot import Snapshot, changes_between
 from jobledger.admin.schedules.versions import calendars, filling, rules
 from jobledger.jobs.secrets import MASK

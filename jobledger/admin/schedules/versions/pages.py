@@ -21,7 +21,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import audit_log, display
 from jobledger.admin.audit_log import Entry
-from jobledger.admin.schedules.edit_form import ConflictError
+from jobledger.admin.schedules.editing.edit_form import ConflictError
 from jobledger.admin.schedules.snapshot import snapshot_of
 from jobledger.admin.schedules.versions.bringing_back import AFTER, BEFORE, BringingBack, versions_of
 from jobledger.admin_site import page_url, page_view

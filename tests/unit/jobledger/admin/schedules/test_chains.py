@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin.schedules.edit_form import ConflictError, EditForm
+from jobledger.admin.schedules.editing.edit_form import ConflictError, EditForm
 from jobledger.admin.schedules.versions.importing import import_schedules
 from jobledger.checks.schedules import check_schedules
 from jobledger.models import AuditEntry, ChainStart, Predecessor, Run, SchedulePolicy, Status, Trigger

@@ -7,8 +7,8 @@ import pytest
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.alerts.rules import RuleForm
-from jobledger.admin.schedules.forms import DetailsForm
-from jobledger.admin.schedules.policy_form import PolicyForm
+from jobledger.admin.schedules.editing.forms import DetailsForm
+from jobledger.admin.schedules.editing.policy_form import PolicyForm
 from jobledger.jobs.secrets import MASK
 from jobledger.models import SchedulePolicy
 from jobledger.schedules.documents import (

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from jobledger.admin import audit_log
-from jobledger.admin.schedules.edit_form import ConflictError, EditForm
+from jobledger.admin.schedules.editing.edit_form import ConflictError, EditForm
 from jobledger.models import AuditEntry, Dialect, NextSlot, SchedulePolicy
 from tests.unit.jobledger.admin.schedules.edit_forms import change_url, create_hourly, edit_form
 from tests.unit.jobledger.schedules.builders import NOON

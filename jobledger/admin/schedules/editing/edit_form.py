@@ -22,11 +22,11 @@ from jobledger.admin import audit_log
 from jobledger.admin.audit_log import Change, Entry
 from jobledger.admin.fields import number_in
 from jobledger.admin.rights import User
-from jobledger.admin.schedules.calendars_form import CalendarsForm
-from jobledger.admin.schedules.forms import DELIVERY, VALIDITY, DetailsForm, TimesForm
-from jobledger.admin.schedules.policy_form import PolicyForm
+from jobledger.admin.schedules.editing.calendars_form import CalendarsForm
+from jobledger.admin.schedules.editing.forms import DELIVERY, VALIDITY, DetailsForm, TimesForm
+from jobledger.admin.schedules.editing.policy_form import PolicyForm
+from jobledger.admin.schedules.editing.target import TargetForm, selected_job, stored_target
 from jobledger.admin.schedules.snapshot import Snapshot, changes_between, snapshot_of
-from jobledger.admin.schedules.target import TargetForm, selected_job, stored_target
 from jobledger.jobs import json_text, registry
 from jobledger.models import Pause, SchedulePolicy
 from jobledger.schedules import stored_schedules, stored_times

@@ -7,8 +7,8 @@ import pytest
 import time_machine
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from jobledger.admin.schedules.edit_form import EditForm
-from jobledger.admin.schedules.preview import FormattedPreview, formatted_preview, neighbours_in
+from jobledger.admin.schedules.editing.edit_form import EditForm
+from jobledger.admin.schedules.editing.preview import FormattedPreview, formatted_preview, neighbours_in
 from jobledger.models import NextSlot, SchedulePolicy
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin.schedules.forms import DetailsForm, TimesForm
+from jobledger.admin.schedules.editing.forms import DetailsForm, TimesForm
 from jobledger.jobs.secrets import MASK
 from jobledger.models import Dialect
 from jobledger.schedules.rules.interval import Interval

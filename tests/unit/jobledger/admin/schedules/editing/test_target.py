@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin.schedules.target import OTHER, StoredTarget, TargetForm, stored_target
+from jobledger.admin.schedules.editing.target import OTHER, StoredTarget, TargetForm, stored_target
 from jobledger.jobs.secrets import MASK
 from tests.unit.builders import override
 

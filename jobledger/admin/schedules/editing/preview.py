@@ -9,7 +9,7 @@ from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from jobledger import formats
-from jobledger.admin.schedules.edit_form import EditForm
+from jobledger.admin.schedules.editing.edit_form import EditForm
 from jobledger.models import NextSlot, pause_terms
 from jobledger.reason import slot_count
 from jobledger.schedules.forecasts.preview import SLOTS, Preview

@@ -10,7 +10,14 @@ from django.test import Client
 from jobledger.calendars.use import CalendarUse
 from jobledger.models import AuditEntry, Calendar, NextSlot, ScheduleCalendar, SchedulePolicy
 from jobledger.schedules.words import described
-from tests.unit.jobledger.admin.schedules.edit_forms import ADD, NIGHTLY, add, change_url, edit, edit_form
+from tests.unit.jobledger.admin.schedules.edit_forms import (
+    ADD,
+    NIGHTLY,
+    add,
+    change_url,
+    edit,
+    edit_form,
+)
 from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
 from tests.unit.jobledger.schedules.times import utc
 
