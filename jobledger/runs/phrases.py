@@ -1,7 +1,6 @@
 """A phrase for each reason, formatted from its facts. Pure; ``reasons`` puts the phrases into sentences.
 
-A phrase starts with a lower-case letter and has no full stop. Parts that name a run or a schedule are marked,
-so that pages can turn them into links.
+A phrase starts with a lower-case letter and has no full stop.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,37 +11,7 @@ from datetime import datetime, timedelta
 from jobledger.formats import duration, exact, size
 from jobledger.models import Reason, Run, Status, Trigger, Why, pause_terms
 from jobledger.runs.limits import OF_SCHEDULE
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """A piece of text, with the id of the run or schedule that it names."""
-
-    text: str
-    run_id: str = ""
-    schedule_id: str = ""
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """Text made of parts."""
-
-    parts: tuple[Part, ...] = ()
-
-    def __add__(self, other: "Phrase") -> "Sentence":
-        return Sentence(self.parts + _parts(other))
-
-    def __radd__(self, other: str) -> "Sentence":
-        return Sentence(_parts(other) + self.parts)
-
-    def __str__(self) -> str:
-        return "".join(part.text for part in self.parts)
-
-    def __bool__(self) -> bool:
-        return any(part.text for part in self.parts)
-
-
-Phrase = Sentence | str
+from jobledger.runs.sentence import Phrase, named_run, named_schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +89,7 @@ def canceller(facts: Facts, *, with_place: bool = True) -> Phrase:
             at_place = _at_place(user, facts.text("trigger")) if with_place else user
             return f"{at_place} ({comment})" if comment else at_place
         case Reason.SUPERSEDED if run_id := facts.text("run"):
-            return "the newer run " + _run(run_id)
+            return "the newer run " + named_run(run_id)
         case Reason.SUPERSEDED:
             return f"a newer run started by {started_by(facts.text('trigger'), facts.text('user'), '')}"
         case Reason.WORKER_SHUTDOWN:
@@ -206,7 +175,7 @@ def _too_many_live(facts: Facts) -> Phrase:
 
 def _holder(facts: Facts) -> Phrase:
     run_id = facts.text("run")
-    return "run " + _run(run_id) + " of the same job" if run_id else "another run of the same job"
+    return "run " + named_run(run_id) + " of the same job" if run_id else "another run of the same job"
 
 
 def _started(facts: Facts) -> str:
@@ -226,7 +195,7 @@ def _what_was_paused(facts: Facts) -> Phrase:
     if facts.text("service"):
         return "the whole service"
     name = facts.run.schedule_name
-    return "schedule " + _schedule(name, facts.run.schedule_id) if name else "its schedule"
+    return "schedule " + named_schedule(name, facts.run.schedule_id) if name else "its schedule"
 
 
 NO_OTHER_DAY = (
@@ -258,7 +227,7 @@ def _late(facts: Facts) -> Phrase:
 def _coalesced(facts: Facts) -> Phrase:
     run_id = facts.text("run")
     # Without its time, which changes if a newer one supersedes it as well.
-    target = "run " + _run(run_id) if run_id else f"the run due at {facts.time('slot')}"
+    target = "run " + named_run(run_id) if run_id else f"the run due at {facts.time('slot')}"
     return f"{_beat_was_down(facts)}; " + target + " covers all missed runs"
 
 
@@ -277,7 +246,9 @@ def _superseded(facts: Facts) -> Phrase:
         return _canceller(facts)
     run_id = facts.text("run")
     # Not "which was run ...": a newer one than the next may have superseded that, and have its id now.
-    return _overtaken(facts) + ("; run " + _run(run_id) + " covers it" if run_id else ", which covers it")
+    return _overtaken(facts) + (
+        "; run " + named_run(run_id) + " covers it" if run_id else ", which covers it"
+    )
 
 
 def _not_in_time(facts: Facts) -> Phrase:
@@ -368,19 +339,6 @@ def _after(introduction: str, text: str) -> str:
 
 def _error(facts: Facts) -> str:
     return facts.error.rstrip().removesuffix(".")
-
-
-def _run(run_id: str) -> Sentence:
-    """A run's short id."""
-    return Sentence((Part(text=run_id[:8], run_id=run_id),))
-
-
-def _schedule(name: str, schedule_id: int | None) -> Sentence:
-    return Sentence((Part(text=name, schedule_id=str(schedule_id or "")),))
-
-
-def _parts(phrase: Phrase) -> tuple[Part, ...]:
-    return phrase.parts if isinstance(phrase, Sentence) else (Part(text=phrase),)
 
 
 _ENDED = {

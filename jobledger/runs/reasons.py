@@ -13,8 +13,6 @@ from jobledger.models import SUCCESSES, Reason, Run, RunAttempt, Status, Trigger
 from jobledger.reason import slot_count
 from jobledger.runs.phrases import (
     Facts,
-    Phrase,
-    Sentence,
     canceller,
     ended_with,
     is_cancelled,
@@ -24,6 +22,7 @@ from jobledger.runs.phrases import (
     started_by,
     waits,
 )
+from jobledger.runs.sentence import Phrase, Sentence
 
 __all__ = [
     "Sentence",

@@ -10,7 +10,6 @@ Imports little: cron waits for it.
 """
 
 import errno
-import fcntl
 import os
 import resource
 import select
@@ -23,11 +22,11 @@ from contextlib import suppress
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
-from jobledger.wrap import enclosing, unsent
+from jobledger.wrap import descriptors, enclosing, unsent
+from jobledger.wrap.descriptors import STDERR, STDIN, STDOUT
 from jobledger.wrap.line import USAGE, Line, UsageError, parse
 from jobledger.wrap.unsent import Unsent
 
-STDIN, STDOUT, STDERR = 0, 1, 2
 READ_BYTES = 64 * 1024
 MAX_LAST_BYTES = 1024 * 1024
 """A pipe holds no more, unless the system's administrator has allowed it."""
@@ -99,7 +98,7 @@ def run(arguments: Sequence[str], record: Record) -> NoReturn:
     if enclosing.relay() is not None:
         _become(line)
     enclosing.announce_relay()
-    _occupy_closed_descriptors()
+    descriptors.occupy_closed()
     exit_like(_Relay(line).run(record))
 
 
@@ -139,7 +138,7 @@ class _Relay:
         self._status: int | None = None
         self._is_hurried = False
         self._poll = select.poll()
-        self._wake, wake_end = _nonblocking_pipe()
+        self._wake, wake_end = descriptors.nonblocking_pipe()
         self._poll.register(self._wake, select.POLLIN)
         self._channel = self._ending = -1
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
@@ -149,7 +148,7 @@ class _Relay:
         self._handle_signals()
         pipes = self._start()
         self._fork_recorder(record, pipes)
-        _close_inherited()
+        descriptors.close_inherited()
         self._pass_on({pipe.source: pipe for pipe in pipes})
         self._let_recorder_end()
         return self._status or 0
@@ -186,13 +185,13 @@ class _Relay:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for pipe in pipes:
             os.close(pipe.end)
-        _replace_by_null(STDIN)
+        descriptors.replace_by_null(STDIN)
         return pipes
 
     # The recorder
 
     def _fork_recorder(self, record: Record, pipes: Sequence[_Pipe]) -> None:
-        output, channel = _nonblocking_pipe()
+        output, channel = descriptors.nonblocking_pipe()
         os.set_blocking(output, True)
         ending, ending_end = os.pipe()
         is_one_stream = len(pipes) < 2
@@ -213,7 +212,7 @@ class _Relay:
     def _let_recorder_end(self) -> None:
         """Let it write the end; if that takes too long, such as without a database, do not wait for it."""
         for each in (STDOUT, STDERR):
-            _replace_by_null(each)
+            descriptors.replace_by_null(each)
         until = time.monotonic() + RECORDER_SECONDS
         while self._unsent and not self._is_hurried and time.monotonic() < until:
             self._step({}, until)
@@ -253,7 +252,7 @@ class _Relay:
         if data and self._channel >= 0 and self._ending >= 0:
             self._unsent.add(pipe.mark, data)
             self._send()
-        if not data or not _write(pipe.targets[0], data):
+        if not data or not descriptors.write(pipe.targets[0], data):
             # If nobody reads it, the line is to notice, as it would without us.
             self._poll.unregister(pipe.source)
             os.close(pipe.source)
@@ -289,7 +288,7 @@ class _Relay:
     def _pass_on_last(self, pipes: dict[int, _Pipe], pipe: _Pipe) -> None:
         """What the line has written before it ended. Processes that it has left may write more and more."""
         left = MAX_LAST_BYTES
-        while left > 0 and pipe.source in pipes and _is_readable(pipe.source):
+        while left > 0 and pipe.source in pipes and descriptors.is_readable(pipe.source):
             left -= self._pass_on_once(pipes, pipe)
 
     def _note_end(self, ending: Ending) -> None:
@@ -337,8 +336,8 @@ def _be_recorder(task: Task, record: Record) -> NoReturn:
         os.setsid()
         enclosing.announce_recorder()
         for each in (STDIN, STDOUT, STDERR):
-            _replace_by_null(each)
-        _close_inherited()
+            descriptors.replace_by_null(each)
+        descriptors.close_inherited()
         record(task)
     except BaseException as error:  # noqa: BLE001 - such as an exit in the project's settings
         warn(f"{NOT_RECORDED}: {type(error).__name__}: {error}")
@@ -360,66 +359,12 @@ def _own_environment() -> dict[str, str]:
     return {name: value for name, _, value in pairs if name}
 
 
-def _occupy_closed_descriptors() -> None:
-    """Otherwise a pipe could get such a number. The line gets them closed, as it would without us."""
-    for each in (STDIN, STDOUT, STDERR):
-        try:
-            os.fstat(each)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-
-
 def _pipes() -> list[_Pipe]:
     open_ones = [each for each in (STDOUT, STDERR) if os.get_inheritable(each)]
-    if len(open_ones) == 2 and _is_same_file(STDOUT, STDERR):
+    if len(open_ones) == 2 and descriptors.is_same_file(STDOUT, STDERR):
         return [_Pipe(unsent.STDOUT, STDOUT, STDERR)]
     marks = {STDOUT: unsent.STDOUT, STDERR: unsent.STDERR}
     return [_Pipe(marks[each], each) for each in open_ones]
-
-
-def _is_same_file(one: int, other: int) -> bool:
-    return os.path.samestat(os.fstat(one), os.fstat(other))
-
-
-def _is_readable(descriptor: int) -> bool:
-    return bool(select.select([descriptor], [], [], 0)[0])
-
-
-def _write(target: int, data: bytes) -> bool:
-    """Returns False if nobody reads it."""
-    while data:
-        try:
-            data = data[os.write(target, data) :]
-        except BlockingIOError:
-            select.select([], [target], [])
-        except OSError:
-            return False
-    return True
-
-
-def _nonblocking_pipe() -> tuple[int, int]:
-    ends = os.pipe()
-    for end in ends:
-        os.set_blocking(end, False)
-    return ends
-
-
-def _replace_by_null(descriptor: int) -> None:
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, descriptor, inheritable=False)
-    os.close(null)
-
-
-def _close_inherited() -> None:
-    """The line has them now; among them may be a lock that must be released when the line ends."""
-    try:
-        found = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - see above
-    except OSError:
-        return
-    for each in found:
-        with suppress(OSError):
-            if each > STDERR and not fcntl.fcntl(each, fcntl.F_GETFD) & fcntl.FD_CLOEXEC:
-                os.close(each)
 
 
 def _is_in_foreground() -> bool:

@@ -54,7 +54,7 @@ def test_counting_statements_is_nothing_that_only_one_database_does() -> None:
     ("file", "expected"),
     [
         ("jobledger/admin/runs/test_search.py", "jobledger/admin/runs/search.py"),
-        ("jobledger/admin/runs/test_page_live.py", "jobledger/admin/runs/page.py"),
+        ("jobledger/admin/runs/test_listing_filters.py", "jobledger/admin/runs/listing.py"),
         ("jobledger/schedules/due/test_backlog_properties.py", "jobledger/schedules/due/backlog.py"),
     ],
 )

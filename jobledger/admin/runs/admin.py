@@ -26,8 +26,9 @@ from jobledger.admin.jobs import views as job_pages
 from jobledger.admin.rights import User
 from jobledger.admin.runs.changes import cancel_run, start_run_again
 from jobledger.admin.runs.listing import RunList, run_list
+from jobledger.admin.runs.live import LiveUpdate, OutputView
 from jobledger.admin.runs.output import reader
-from jobledger.admin.runs.page import LiveUpdate, OutputView, RunPage, load
+from jobledger.admin.runs.page import RunPage, load
 from jobledger.admin.runs.search import PAGE_SIZE
 from jobledger.admin_site import STOP_POLLING, JobsAdminSite, ModelPages, ReadOnly, page_view
 from jobledger.jobs import registry

@@ -1,29 +1,17 @@
-"""The page of a run: what happened and why, details, related runs and output.
-
-The page of a live run polls for a ``LiveUpdate``. The request has the position of the last output that the
-page has received, and tokens for its other contents. An update always includes the times and the progress;
-child runs are included only if ``children_token`` has changed, and everything else only if ``state_token``
-has. The last update of a run that has ended stops the polling.
-"""
+"""The page of a run: what happened and why, details and related runs. Its output is in ``live``."""
 
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from urllib.parse import urlencode
 from uuid import UUID
 
-from django.http import QueryDict
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from jobledger.admin import display
 from jobledger.admin.alerts.listing import ListedAlert, listed_alerts
-from jobledger.admin.fields import number_in
-from jobledger.admin.runs.output import reader
-from jobledger.admin.runs.output.lines import Line, ReadPosition
-from jobledger.admin.runs.output.reader import InitialOutput, MatchingLines, NewOutput
 from jobledger.admin_site import page_url
 from jobledger.formats import duration, size, took
 from jobledger.jobs import registry, secrets
@@ -33,16 +21,15 @@ from jobledger.jobs.options.command_line import command_line
 from jobledger.models import Alert, Backfill, Run, RunAttempt, Status
 from jobledger.runs import limits, overlap, reasons
 from jobledger.runs.execution import progress
-from jobledger.runs.phrases import Part
 from jobledger.runs.processes import leftovers
 from jobledger.runs.publishing import delivery
+from jobledger.runs.sentence import Part
 from jobledger.schedules.backfills import backfilling
 from jobledger.schedules.chains import related_runs
 
 MAX_CHILDREN = 50
 MAX_ATTEMPTS = 100
 MAX_ALERTS = 20
-MAX_SEARCH_LENGTH = 200
 
 _LONG_FIELDS = ("traceback", "error", "options", "args")
 
@@ -290,88 +277,6 @@ class RunPage:
         return [RelatedRun(run=run) for run in runs[: MAX_CHILDREN + 1]]
 
 
-class OutputView:
-    """The output of an attempt: all of it, or the lines that match the search in the URL."""
-
-    def __init__(self, page: RunPage, query: QueryDict) -> None:
-        self.page = page
-        requested = number_in(query.get("attempt", ""))
-        self.attempt = page.last_started_attempt if requested is None else requested
-        self.search = query.get("find", "")[:MAX_SEARCH_LENGTH]
-
-    @property
-    def is_last_attempt(self) -> bool:
-        return self.attempt >= self.page.last_started_attempt
-
-    @property
-    def follows(self) -> bool:
-        """Whether new output is appended as it is written."""
-        return not (self.page.is_over or self.search) and self.is_last_attempt
-
-    @cached_property
-    def initial(self) -> InitialOutput:
-        return reader.initial_output(self.page.run, self.attempt)
-
-    @cached_property
-    def matching(self) -> MatchingLines:
-        return reader.matching_lines(self.page.run, self.attempt, self.search)
-
-    @property
-    def live_url(self) -> str:
-        """The URL that the page polls; empty if the run is over."""
-        if self.page.is_over:
-            return ""
-        return _live_url(self.page, self.initial.end if self.follows else None)
-
-    @property
-    def text_url(self) -> str:
-        return _text_url(self.page.run, self.attempt)
-
-
-class LiveUpdate:
-    """Changes since a page last polled. An invalid position in the URL results in no output."""
-
-    def __init__(self, page: RunPage, query: QueryDict) -> None:
-        self._page = page
-        self._position = ReadPosition.read(query.get("at", ""))
-        self.has_new_state = query.get("state") != page.state_token
-        self.has_new_children = query.get("children", "") != page.children_token
-
-    @cached_property
-    def output(self) -> NewOutput | None:
-        """None if the page does not follow the output."""
-        return reader.new_output(self._page.run, self._position) if self._position else None
-
-    @property
-    def lines(self) -> Sequence[Line]:
-        return self.output.lines if self.output else []
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the run is over and all of its output has been sent."""
-        return self._page.is_over and not (self.output and self.output.has_more)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no output yet."""
-        output = self.output
-        return bool(output and not (output.lines or output.open_line) and output.end.is_beginning)
-
-    @property
-    def shows_open_line(self) -> bool:
-        """Whether to replace the open line at the end of the output."""
-        return bool(self.lines or (self.output and self.output.open_line) or self.is_last)
-
-    @property
-    def text_url(self) -> str:
-        return _text_url(self._page.run, self._page.last_started_attempt)
-
-    @property
-    def url(self) -> str:
-        """The URL to poll next."""
-        return _live_url(self._page, self.output.end if self.output else None)
-
-
 def load(run_id: UUID) -> Run | None:
     """The run, with everything that its page needs; None if it does not exist."""
     parent_fields = [f"parent__{name}" for name in _LONG_FIELDS]
@@ -407,13 +312,3 @@ def _link(part: Part) -> SafeString | str:
     if part.schedule_id:
         return format_html('<a href="{}">{}</a>', _schedule_url(part.schedule_id), part.text)
     return part.text
-
-
-def _text_url(run: Run, attempt: int) -> str:
-    return f"{page_url('jobledger_run_output', run.pk)}?attempt={attempt}"
-
-
-def _live_url(page: RunPage, position: ReadPosition | None) -> str:
-    parameters = {"state": page.state_token, "children": page.children_token, "at": str(position or "")}
-    query = urlencode({name: value for name, value in parameters.items() if value})
-    return f"{page_url('jobledger_run_live', page.run.pk)}?{query}"

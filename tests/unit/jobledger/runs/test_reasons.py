@@ -9,7 +9,7 @@ import pytest
 from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.reason import MANY
 from jobledger.runs import reasons
-from jobledger.runs.phrases import Part
+from jobledger.runs.sentence import Part
 
 THREE = datetime(2026, 11, 22, 3, tzinfo=UTC)
 AT_THREE = "2026-11-22 03:00:00 UTC"

@@ -10,7 +10,8 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 
 from jobledger.admin import display
 from jobledger.admin.runs import page as run_page
-from jobledger.admin.runs.page import LiveUpdate, OutputView, RunPage
+from jobledger.admin.runs.live import LiveUpdate, OutputView
+from jobledger.admin.runs.page import RunPage
 from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.runs import overlap
 from tests.unit.builders import NOON
