@@ -127,7 +127,7 @@ def test_make_up_serves_brings_back_what_died_and_ctrl_c_stops_everything(
     finally:
         # Ctrl-C on a terminal signals the whole foreground group.
         os.killpg(up.pid, signal.SIGINT)
-        up.wait(60)
+        up.wait(DEADLINE_SECONDS)
     said = log.read_text()
     assert "Cannot connect to redis" not in said
     assert f"http://127.0.0.1:{port}/admin/" in said

@@ -48,12 +48,14 @@ def lines(page: Page) -> int:
 
 
 def test_a_running_jobs_output_and_end_appear_without_a_reload(people: People) -> None:
-    run_id = start_run(people, "talking", lines=60, pause=0.2)
+    go_on = people.site.service.folder / "talking goes on"
+    run_id = start_run(people, "talking", lines=60, pause=0.2, until=str(go_on))
     page = people.open(path_of(run_id))
     page.evaluate("window.notReloaded = true")
     expect(page.locator("#output")).to_contain_text("line 3")
     expect(page.get_by_role("progressbar", name="Progress")).to_be_visible()
     seen = lines(page)
+    go_on.touch()
     expect(page.locator("#output .line")).not_to_have_count(seen)
     expect(page.locator("#output")).to_contain_text("line 40")
     expect(page.locator(".line-error").first).to_have_text("warning at 4")
@@ -66,7 +68,7 @@ def test_a_running_jobs_output_and_end_appear_without_a_reload(people: People) -
 
 
 def test_the_page_stays_at_the_end_or_where_the_user_scrolled_to(people: People) -> None:
-    page = people.open(path_of(start_run(people, "talking", lines=400, pause=0.1)))
+    page = people.open(path_of(start_run(people, "talking", lines=1000, pause=0.1)))
     panel = page.locator("#output")
     expect(panel).to_contain_text("line 60")
     assert panel.evaluate("element => element.scrollHeight - element.scrollTop - element.clientHeight") < 24

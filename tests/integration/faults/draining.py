@@ -14,7 +14,7 @@ from tests.integration.faults.workers import another_worker, start_another, when
 from tests.integration.ledger import call, enqueue, traces, wait_for_end
 from tests.integration.processes import kill_whole
 from tests.integration.service import Service
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 PROCESSES = 2
 """Of each worker."""
@@ -41,7 +41,7 @@ def drain_one_of_two(running: Service, broker: Broker, worker: str) -> None:
         assert {(row.status, row.attempt, worker_of(row)) for row in rows} == {("succeeded", 1, other)}
         assert running.is_running(drained)
         release(held.values())
-        assert running.processes.pop(drained).wait(30) == 0
+        assert running.processes.pop(drained).wait(DEADLINE_SECONDS) == 0
         rows = [wait_for_end(running, pk) for pk in held]
     assert {(row.status, row.attempt, worker_of(row) == by_worker[row.pk]) for row in rows} == {
         ("succeeded", 1, True)

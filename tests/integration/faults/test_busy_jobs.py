@@ -18,8 +18,10 @@ def is_renewed(running: Service, pk: UUID) -> bool:
     """Whether the run continues although its initial lease has ended."""
     row = run_row(running, pk)
     assert row
-    assert row.status == "running"
-    return seconds_between(row.started_at, row.heartbeat_at) > LEASE_SECONDS
+    is_renewed = seconds_between(row.started_at, row.heartbeat_at) > LEASE_SECONDS
+    # It may have ended since, on a busy machine.
+    assert is_renewed or row.status == "running"
+    return is_renewed
 
 
 def test_jobs_that_compute_without_pause_keep_their_lease(running: Service, worker: str) -> None:

@@ -18,7 +18,16 @@ from tests.integration.database import (
     sqlite_locked,
 )
 from tests.integration.faults.workers import LEASE_SECONDS, when_begun
-from tests.integration.ledger import call, output_of, traces, wait_for_end, wait_for_start, whats
+from tests.integration.ledger import (
+    call,
+    call_lasting,
+    let_end,
+    output_of,
+    traces,
+    wait_for_end,
+    wait_for_start,
+    whats,
+)
 from tests.integration.processes import is_alive
 from tests.integration.service import Service
 from tests.waiting import wait_until
@@ -34,23 +43,25 @@ def database_gone(running: Service) -> Iterator[None]:
 
 
 def test_a_run_continues_without_the_database_and_ends_properly(running: Service, worker: str) -> None:
-    pk = call(running, "lasting", seconds=6, steps=True)
+    pk = call_lasting(running, "lasting", steps=True)
     when_begun(running, pk)
     with database_gone(running):
         begin, done = time.monotonic(), len(traces(running, pk, "step"))
         wait_until(lambda: len(traces(running, pk, "step")) >= done + 20, what="the job continues")
         length = time.monotonic() - begin
-    row = wait_for_end(running, pk)
+    with let_end(running, "lasting"):
+        row = wait_for_end(running, pk)
+    steps = len(traces(running, pk, "step"))
     print(f"{row.status} after an outage of {length:.1f} s in its middle")
     assert (row.status, row.attempt) == ("succeeded", 1)
-    assert (row.progress_total, output_of(running, pk)) == (60, "working on attempt 1\n")
-    assert whats(running, pk) == ["begin", *["step"] * 60, "end", "cleanup"]
+    assert (row.progress_total, output_of(running, pk)) == (6000, "working on attempt 1\n")
+    assert whats(running, pk) == ["begin", *["step"] * steps, "end", "cleanup"]
 
 
 def test_the_end_of_a_run_during_an_outage_is_recorded_afterwards(running: Service, worker: str) -> None:
-    pk = call(running, "lasting", seconds=2)
+    pk = call_lasting(running, "lasting")
     when_begun(running, pk)
-    with database_gone(running):
+    with database_gone(running), let_end(running, "lasting"):
         wait_until(lambda: traces(running, pk, "cleanup"), what="the job has ended")
         # With SQLite, it waits for the lock, and nothing is logged.
         wait_until(
@@ -81,15 +92,17 @@ def test_a_worker_notices_a_killed_child_even_after_an_outage(running: Service, 
 
 
 def test_no_living_run_is_lost_in_an_outage_longer_than_the_lease(running: Service, worker: str) -> None:
-    through = call(running, "restarting", seconds=LEASE_SECONDS * 2)
-    within = call(running, "lasting", seconds=1)
+    through, within = call_lasting(running, "restarting"), call_lasting(running, "lasting")
     for pk in through, within:
         wait_for_start(running, pk)
     with database_gone(running):
         begin = time.monotonic()
+        with let_end(running, "lasting"):
+            wait_until(lambda: traces(running, within, "cleanup"), what="a job ends")
         wait_until(lambda: time.monotonic() > begin + LEASE_SECONDS * 1.3, what="the leases have ended")
-        assert traces(running, within, "cleanup")
-    rows = [wait_for_end(running, pk) for pk in (through, within)]
+        assert not traces(running, through, "cleanup")
+    with let_end(running, "restarting"):
+        rows = [wait_for_end(running, pk) for pk in (through, within)]
     print(f"outage {LEASE_SECONDS * 1.3:.1f} s, lease {LEASE_SECONDS} s: {[row.status for row in rows]}")
     assert [(row.status, row.attempt) for row in rows] == [("succeeded", 1)] * 2
 
@@ -112,10 +125,11 @@ def test_time_limits_are_enforced_while_the_database_hangs(running: Service, wor
 def test_a_call_received_without_a_database_is_executed_once_it_is_available(
     running: Service, worker: str
 ) -> None:
+    before = running.log(worker).count("until the database is back")
     with database_away(running):
         pks = [call(running, "allowing", seconds=0.1) for _ in range(3)]
         wait_until(
-            lambda: running.log(worker).count("until the database is back") >= 4,
+            lambda: running.log(worker).count("until the database is back") >= before + 4,
             what="messages are redelivered",
         )
     begin = time.monotonic()
@@ -132,9 +146,9 @@ def test_writes_that_the_database_rejects_for_a_while_are_neither_lost_nor_repea
     if refusing is postgres_read_only and is_sqlite(running):
         pytest.skip("SQLite has no standby")
     before = running.log(worker).count("until the database is back")
-    ending = call(running, "restarting", seconds=1)
+    ending = call_lasting(running, "restarting")
     when_begun(running, ending)
-    with refusing(running):
+    with refusing(running), let_end(running, "restarting"):
         calls = [call(running, "allowing", seconds=0.1) for _ in range(2)]
         unrecorded = f"Could not record the end of run {ending} of restarting yet"
         wait_until(lambda: unrecorded in running.log(worker), what="the end is not recorded")

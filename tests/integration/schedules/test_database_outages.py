@@ -10,17 +10,18 @@ from tests.integration.service import Service
 from tests.integration.slots import SECOND, Span, perfect, schedule_every_second
 from tests.waiting import wait_until
 
-STEP_SECONDS = 3
-# Beat notices the outage, and a slot passes.
+STEP_SECONDS = 5
+# A slot passes.
 OUTAGE_SECONDS = 6
 
 
 def quiet_time(running: Service, name: str, beat: str, **variables: str) -> datetime:
-    """Start a schedule and a beat; returns the slot whose run has just ended, seconds before the next one."""
+    """Start a schedule and a beat; returns the last slot, which has run, seconds before the next."""
     schedule_every_second(running, name, every=STEP_SECONDS)
     running.start_beat(beat, **variables)
     return wait_until(
-        lambda: newer_slot(running, name, datetime.now(UTC) - SECOND), what="a run has just ended"
+        lambda: newer_slot(running, name, datetime.now(UTC) - (STEP_SECONDS - 1) * SECOND),
+        what="a run has just ended",
     )
 
 
@@ -44,6 +45,9 @@ def assert_goes_on(running: Service, name: str, since: datetime, beat: str) -> N
 def test_beat_waits_for_the_database_logs_it_once_and_continues(running: Service) -> None:
     since = quiet_time(running, "no database", "beat-without-database")
     with database_away(running):
+        wait_until(
+            lambda: "Waiting for the database" in running.log("beat-without-database"), what="beat notices"
+        )
         wait_until_later(since, OUTAGE_SECONDS)
         assert running.is_running("beat-without-database")
     assert_goes_on(running, "no database", since, "beat-without-database")

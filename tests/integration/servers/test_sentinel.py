@@ -15,6 +15,7 @@ from tests.integration.ledger import (
     wait_for_start,
     whats,
 )
+from tests.integration.processes import suspended
 from tests.integration.schedules.beats import REPUBLISH, newer_slot, settled, this_second
 from tests.integration.servers.sentinels import Sentinels, sentinels
 from tests.integration.service import Service, service
@@ -45,7 +46,10 @@ def test_a_failover_under_load_loses_and_doubles_nothing(made: tuple[Service, Se
     # The replica knows neither of these messages nor of those that are acknowledged from now on.
     others = enqueue(running, "allowing", count=WAITING, seconds=0.1)
     wait_until(lambda: traces(running, others[0], "begin"), what="they are being executed")
-    running.stop("master", signal.SIGKILL)
+    # However fast it is, the worker takes no more than one of these from the master.
+    with suspended(running, "worker"):
+        others += enqueue(running, "allowing", count=2, seconds=0.1)
+        running.stop("master", signal.SIGKILL)
     begin = time.monotonic()
     others += enqueue(running, "allowing", count=2, seconds=0.1)
     servers.let_replica_go_on()

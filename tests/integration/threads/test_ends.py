@@ -32,8 +32,10 @@ def is_renewed(running: Service, pk: UUID) -> bool:
     """Whether the run's lease is renewed although its first one has ended."""
     row = run_row(running, pk)
     assert row
-    assert row.status == "running"
-    return seconds_between(row.started_at, row.heartbeat_at) > LEASE_SECONDS
+    is_renewed = seconds_between(row.started_at, row.heartbeat_at) > LEASE_SECONDS
+    # It may have ended since, on a busy machine.
+    assert is_renewed or row.status == "running"
+    return is_renewed
 
 
 def test_a_job_that_waits_in_python_ends_at_its_time_limit(running: Service, worker: str) -> None:
@@ -98,10 +100,10 @@ def test_what_a_job_has_started_ends_with_it_and_what_others_have_started_does_n
         pk = call(running, "waiting", sleep=True)
         assert wait_for_end(running, pk).status == "succeeded"
         mine, others = (wait_until(lambda each=each: child_of(running, each)) for each in (pk, other))  # type: ignore[misc]
-        assert not is_alive(mine)
+        wait_until(lambda: not is_alive(mine), what="what it has left has ended")
         assert psutil.Process(others).ppid() == running.processes[worker].pid
     wait_for_end(running, other)
-    assert not is_alive(others)
+    wait_until(lambda: not is_alive(others), what="what the other has left has ended as well")
 
 
 def child_of(running: Service, pk: UUID) -> int:

@@ -20,7 +20,7 @@ from tests.integration.ledger import (
     wait_for_status,
 )
 from tests.integration.service import ROOT, Service
-from tests.integration.threads.workers import THREADS, end_file, lines_of
+from tests.integration.threads.workers import THREADS, end_file, lines_of, open_connections
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.every_database
@@ -59,9 +59,8 @@ def _all_waiting(running: Service, worker: str, go: Path) -> list[UUID]:
     assert {row.worker for row in run_rows(running, "status = 'running'")} == {f"{worker}@here:{pid}"}
     assert psutil.Process(pid).children() == []
     if not is_sqlite(running):
-        held = rows(running, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
-        # Those of beat, of the worker's main loop and of this test, too.
-        assert held[0][0] <= MAX_LEDGER_CONNECTIONS + 5
+        # Those of beat, of the worker's main loop and of this test, too, whose last ones may be about to end.
+        wait_until(lambda: open_connections(running) <= MAX_LEDGER_CONNECTIONS + 5, what="they share")
     return pks
 
 

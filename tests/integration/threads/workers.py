@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from tests.integration.database import rows
 from tests.integration.ledger import output_of
 from tests.integration.service import Service
 
@@ -43,6 +44,12 @@ def enqueue_limited(running: Service, job: str, *, limit: float, grace: float, *
     """Publish a run that has these limits, in seconds."""
     code = ENQUEUE.format(job=job, options=options, limit=limit, grace=grace)
     return UUID(running.shell(code).strip())
+
+
+def open_connections(running: Service) -> int:
+    """How many the service's database on PostgreSQL has, with that of the question."""
+    ((count,),) = rows(running, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+    return int(count)
 
 
 def lines_of(running: Service, pk: UUID, *, attempt: int = 1) -> list[str]:

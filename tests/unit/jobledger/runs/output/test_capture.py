@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -344,17 +344,26 @@ def test_a_thread_that_is_left_behind_writes_to_no_other_run() -> None:
 
 def state() -> tuple[object, ...]:
     """What a run might change in its process."""
-    process = psutil.Process()
     streams = sys.stdout, sys.stderr, Path("/proc/self/fd/1").readlink(), Path("/proc/self/fd/2").readlink()
-    log = [(handler, handler.filters[:]) for handler in logging.root.handlers]
-    return process.num_fds(), process.num_threads(), streams, log
+    return streams, [(handler, handler.filters[:]) for handler in logging.root.handlers]
+
+
+def resources() -> set[object]:
+    """The threads and open files of this process."""
+    found: set[object] = {thread.id for thread in psutil.Process().threads()}
+    for number in os.listdir("/proc/self/fd"):  # noqa: PTH208 - closes its own before it returns
+        with suppress(FileNotFoundError):
+            found.add((number, os.readlink(f"/proc/self/fd/{number}")))  # noqa: PTH115 - as above
+    return found
 
 
 def test_nothing_of_it_is_left_in_the_process() -> None:
-    before = state()
+    before, held = state(), resources()
     with capturing():
         shell("echo something")
     assert state() == before
+    # What earlier tests have left may end meanwhile.
+    assert resources() <= held
 
 
 def test_without_descriptors_to_spare_only_what_python_writes_is_recorded(
