@@ -45,6 +45,10 @@ FOUND = {
 @pytest.mark.parametrize("name", FOUND)
 def test_runs_that_are_in_an_index_are_found_by_it(name: str) -> None:
     index, runs = FOUND[name]
+    if IS_POSTGRESQL:
+        # Of an empty table, it might read this one as well, according to its version; it is rolled back.
+        with connection.cursor() as cursor:
+            cursor.execute("DROP INDEX run_newest_first")
     assert index in plan_of(runs)
 
 
