@@ -11,6 +11,7 @@ An error without either comes from the driver or from Django, and its exception 
 
 import inspect
 import sqlite3
+from collections.abc import Iterator
 from traceback import walk_tb
 
 from django.db import Error, InterfaceError, InternalError, OperationalError, ProgrammingError
@@ -61,7 +62,25 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_unanswered(error: BaseException) -> bool:
-    """Whether the connection has ended before the statement's result: it may have been committed or not."""
+    """Whether the connection has ended before the statement's result: it may have been committed or not.
+
+    After a commit, Django connects again, and an error of that hides the first one.
+    """
+    return any(map(_ends_connection, _all_of(error)))
+
+
+def _all_of(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those that it was raised from or during."""
+    found, seen = [error], set[int]()
+    while found:
+        each = found.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            found += [other for other in (each.__cause__, each.__context__) if other is not None]
+
+
+def _ends_connection(error: BaseException) -> bool:
     cause = error.__cause__
     if not is_outage(error) or getattr(cause, "sqlite_errorcode", None) is not None:
         return False

@@ -297,6 +297,27 @@ def locked_by_itself(path: str) -> None:
         other.execute("SELECT * FROM s")
 
 
+@pytest.mark.django_db
+def test_a_commit_stays_unanswered_although_there_is_no_other_connection_either(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*args: object) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    def refuse(*args: object) -> None:
+        raise OperationalError("connection refused")
+
+    def insert() -> None:
+        with transaction.atomic():
+            execute("INSERT INTO t VALUES (1, 'a')")
+            for name, effect in {"_commit": end, "_rollback": end, "get_new_connection": refuse}.items():
+                monkeypatch.setattr(connections[DEFAULT_DB_ALIAS], name, effect)
+
+    with pytest.raises(OperationalError, match="refused") as raised:
+        insert()
+    assert is_unanswered(raised.value)
+
+
 SQLITE_OUTAGES: dict[str, Callable[[str], None]] = {
     "busy": while_locked,
     "locked": locked_by_itself,
