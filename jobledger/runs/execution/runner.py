@@ -128,7 +128,8 @@ def execute(
     ``on_start`` is called if it was claimed, has returned before this does, and may take its time.
     """
     with claims.in_hand(run_id):
-        run = claims.claim(run_id, worker=worker, job=job)
+        with salvage.claiming(run_id):
+            run = claims.claim(run_id, worker=worker, job=job)
         if run is None:
             return None
         if run.status != Status.RUNNING:

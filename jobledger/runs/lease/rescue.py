@@ -1,8 +1,12 @@
 """Rescue: a run whose process died is marked as lost, and restarted if its job allows that.
 
-A worker that notices the death of a child process records it at once. All other lost runs are found by their
-lease: they are running, but their heartbeat is too old. Any number of beats may check at the same time; each
-run is changed by one of them, and runs that are locked by another process are left for the next check.
+A worker that notices the death of a child process records it at once. If the child has died while it was
+claiming the run, so that the job has certainly not begun, the run is queued again.
+
+All other lost runs are found by their lease: they are running, but their heartbeat is too old. One that has
+never sent a heartbeat is lost as well: nobody knows whether its job had just begun when its machine died. Any
+number of beats may check at the same time; each run is changed by one of them, and runs that are locked by
+another process are left for the next check.
 
 A lease runs only while heartbeats could be seen. While the database is unavailable or read-only, or the
 machine is suspended, a missing heartbeat says nothing about its run; afterwards, every run has the rest of

@@ -6,6 +6,9 @@ Descriptors in a message that nobody has received stay open even if their sender
 the message back once its output is saved; if the child dies first, the main process takes it. So has a
 thread of a worker whose run has a process of its own.
 
+Before a child claims a run, and until it knows the answer, there is a note of that instead: if it dies in
+that time, the job has certainly not begun.
+
 While no child dies, this costs the main process one message for each child that starts, and a look into the
 mailboxes from time to time: it reads the pipes of a child that cannot (``pump``).
 """
@@ -32,6 +35,7 @@ from jobledger.runs.processes.resources import Usage
 from jobledger.runs.service.pulse import pulse
 
 _NAME_BYTES = 100
+_CLAIMING = "claiming "
 _MAX_DESCRIPTORS = 3
 _DESCRIPTOR = Struct("i")
 
@@ -142,6 +146,32 @@ class Mailboxes:
             with suppress(OSError):
                 socket.send_fds(self._own[0], [str(run_id).encode()], list(descriptors))
 
+    @contextmanager
+    def claiming(self, run_id: UUID) -> Iterator[None]:
+        """In the block, a child claims the run, and does not begin it. Does nothing if it has another one."""
+        note, own = f"{_CLAIMING}{run_id}", self._of_process
+        if own is None or self._of_thread.pair is not None or _name_in(own[1]):
+            yield
+            return
+        # Without it, nobody knows that the run has not begun.
+        with suppress(OSError):
+            own[0].send(note.encode())
+        try:
+            yield
+        finally:
+            if _name_in(own[1]) == note:
+                _take(own[1])
+
+    def was_claiming(self, run_id: UUID) -> bool:
+        """For a main process: whether a child has died that was claiming the run, and had not begun it."""
+        self.receive_doors()
+        for door in self._doors:
+            if _name_in(door) == f"{_CLAIMING}{run_id}":
+                self._doors.remove(door)
+                door.close()
+                return True
+        return False
+
     def is_kept(self, run_id: UUID) -> bool:
         """Whether another process will find the run if this one dies."""
         is_own = self._own is not None and self._kept_by == os.getpid()
@@ -200,6 +230,7 @@ class Mailboxes:
 _mailboxes = Mailboxes()
 keep, is_kept, release = _mailboxes.keep, _mailboxes.is_kept, _mailboxes.release
 salvaged = _mailboxes.salvaged
+claiming, was_claiming = _mailboxes.claiming, _mailboxes.was_claiming
 own_descriptors, adopt, of_thread = _mailboxes.own_descriptors, _mailboxes.adopt, _mailboxes.of_thread
 
 

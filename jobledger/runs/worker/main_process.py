@@ -27,7 +27,7 @@ from celery.app.task import Context
 from celery.exceptions import Ignore
 from celery.signals import task_failure, task_revoked, worker_ready, worker_shutting_down
 from celery.worker.request import Request
-from django.db import Error
+from django.db import Error, transaction
 
 from jobledger import clock
 from jobledger.conf import settings
@@ -37,7 +37,7 @@ from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Stream, Trigger, Why
 from jobledger.runs import attempts, dispatch, limits, overlap, reasons
 from jobledger.runs.dispatch import run_id_of
-from jobledger.runs.execution import handover, isolation
+from jobledger.runs.execution import claims, handover, isolation
 from jobledger.runs.identity import IDENTITY, worker_process
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import OutputLog
@@ -203,12 +203,15 @@ def end_run_of(loss: Loss) -> Result:
 
     The daemons among the processes that its job has started are named on the run. Returns the task's result.
     """
-    salvaged = salvage.salvaged(run_id_of(loss.task_id))
+    pk = run_id_of(loss.task_id)
+    salvaged = salvage.salvaged(pk)
+    is_unbegun = salvaged is None and salvage.was_claiming(pk)
     results: list[Result] = []
 
     def write() -> None:
-        _end_run_of(loss, salvaged)
-        results.append(_result_of(run_id_of(loss.task_id)))
+        if not (is_unbegun and _is_claim_undone(pk, loss)):
+            _end_run_of(loss, salvaged)
+        results.append(_result_of(pk))
 
     try:
         write_between_forks(write, within_seconds=MAX_RETRY_SECONDS)
@@ -253,6 +256,19 @@ def _end_run_of(loss: Loss, salvaged: Salvaged | None) -> None:
         attempts.end(run, handed_over, publish_now=False)
         return
     _end_with_process(run, loss, salvaged.usage if salvaged else None, has_exited=has_exited)
+
+
+def _is_claim_undone(pk: UUID, loss: Loss) -> bool:
+    """Queue the run again if the child, which has not begun it, has nevertheless claimed it."""
+    with transaction.atomic():
+        # The database may be committing the claim, which nobody waits for any more.
+        run = Run.objects.select_for_update().filter(pk=pk).first()
+        if run is None or (run.worker, run.worker_identity) != (loss.child, IDENTITY):
+            return False
+        if not claims.undo(run, clock.now()):
+            return False
+    logger.warning("%s has died before it began run %s, which is published again", loss.child, pk)
+    return True
 
 
 def _is_published_again(pk: UUID, loss: Loss, *, has_begun: bool) -> bool:

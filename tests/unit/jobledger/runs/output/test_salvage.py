@@ -214,3 +214,54 @@ def test_each_thread_salvages_the_output_of_its_own_process() -> None:
         each.join()
     assert sorted(texts) == ["one", "other"]
     assert worker.own_descriptors() == []
+
+
+def dying_child(mailboxes: Mailboxes, work: Callable[[], object]) -> None:
+    """A forked process with a mailbox that works, and then is killed."""
+    pid = os.fork()
+    if pid == 0:
+        mailboxes.open_own()
+        work()
+        die()
+    os.waitpid(pid, 0)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_child_that_dies_while_it_claims_a_run_has_not_begun_it(mailboxes: Mailboxes) -> None:
+    run_id = uuid4()
+
+    def claim() -> None:
+        with mailboxes.claiming(run_id):
+            die()
+
+    dying_child(mailboxes, claim)
+    assert mailboxes.salvaged(run_id) is None
+    assert not mailboxes.was_claiming(uuid4())
+    assert [mailboxes.was_claiming(run_id) for _ in range(2)] == [True, False]
+
+
+def test_a_child_that_knows_its_claim_may_have_begun_the_run(mailboxes: Mailboxes) -> None:
+    run_id = uuid4()
+
+    def claim() -> None:
+        with mailboxes.claiming(run_id):
+            pass
+
+    dying_child(mailboxes, claim)
+    assert not mailboxes.was_claiming(run_id)
+
+
+def test_a_run_that_is_claimed_inside_of_another_one_leaves_its_output_alone(mailboxes: Mailboxes) -> None:
+    inner = uuid4()
+
+    def work(child: Child) -> None:
+        child.recorder.write(Stream.STDOUT, "outer\n")
+        with mailboxes.claiming(inner):
+            die()
+
+    outer = Child(mailboxes, work)
+    assert not mailboxes.was_claiming(inner)
+    assert text_of(salvaged_from(mailboxes, outer.run_id)) == "outer\n"

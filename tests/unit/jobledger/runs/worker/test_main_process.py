@@ -161,6 +161,45 @@ def test_a_call_whose_child_died_before_claiming_its_run_is_published_again(
     assert f"{CHILD} has died before it began run {run.pk}, which is published again" in caplog.text
 
 
+@pytest.fixture
+def claiming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child has died while it was claiming the run."""
+    monkeypatch.setattr(salvage, "was_claiming", lambda run_id: True)
+
+
+def test_a_run_whose_child_died_before_it_knew_that_it_had_claimed_it_is_published_again(
+    claiming: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = running(concurrency_key="probe")
+    request_of(run).on_failure(died(-9))
+    run.refresh_from_db()
+    assert (run.status, run.attempt, run.started_at, run.heartbeat_at) == ("queued", 1, None, None)
+    assert (run.worker, run.worker_identity, run.concurrency_key) == ("", "", "")
+    assert run.publish_after is not None
+    assert f"{CHILD} has died before it began run {run.pk}, which is published again" in caplog.text
+
+
+def test_so_it_is_if_the_claim_was_not_committed(claiming: None) -> None:
+    run = Run.objects.create(job="probe", trigger=Trigger.CELERY)
+    request_of(run).on_failure(died(-9))
+    run.refresh_from_db()
+    assert (run.status, run.publish_after is None) == ("queued", False)
+
+
+def test_a_run_that_another_child_has_claimed_meanwhile_is_left_to_it(claiming: None) -> None:
+    run = running(worker="celery@there:1")
+    request_of(run).on_failure(died(-9))
+    run.refresh_from_db()
+    assert (run.status, run.worker) == ("running", "celery@there:1")
+
+
+def test_a_run_that_is_to_be_cancelled_is_not_published_again(claiming: None) -> None:
+    run = running(cancel_requested_at=NOON, reason=Reason.USER)
+    request_of(run).on_failure(died(-9))
+    run.refresh_from_db()
+    assert (run.status, run.attempt) == ("cancelled", 1)
+
+
 def test_a_call_whose_child_died_before_recording_it_is_recorded_and_published() -> None:
     request = received(str(uuid4()), kwargs={"level": 2})
     request.on_accepted(pid=cast("Any", 7), time_accepted=0.0)
