@@ -1171,7 +1171,7 @@ class Migration(migrations.Migration):
                     ),
                     models.Index(
                         condition=models.Q(("publish_after__isnull", False)),
-                        fields=["schedule", "status", "publish_after"],
+                        fields=["schedule"],
                         name="run_in_backlog",
                     ),
                     models.Index(
@@ -1180,7 +1180,7 @@ class Migration(migrations.Migration):
                         name="run_to_expire",
                     ),
                     models.Index(
-                        condition=models.Q(("publish_after__isnull", False)),
+                        condition=models.Q(("finished_at", None), ("publish_after__isnull", False)),
                         fields=["status", "publish_after"],
                         name="run_to_publish",
                     ),

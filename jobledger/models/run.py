@@ -7,7 +7,7 @@ caller whether it was the one that changed it.
 import re
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
@@ -86,6 +86,7 @@ IN_WORKER = models.Q(worker__contains="@")
 
 MIN_ID_PREFIX_LENGTH = 4
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
+_NO_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 def id_prefix(text: str) -> str | None:
@@ -94,7 +95,8 @@ def id_prefix(text: str) -> str | None:
     return digits if _HEXADECIMAL.fullmatch(digits) else None
 
 
-def _is_time(now: datetime | models.expressions.Combinable) -> models.Q:
+def is_time(now: datetime | models.expressions.Combinable) -> models.Q:
+    """Whether a queued run may start."""
     is_not_too_early = models.Q(start_after=None) | models.Q(start_after__lte=now)
     return is_not_too_early & (models.Q(start_before=None) | models.Q(start_before__gt=now))
 
@@ -109,11 +111,23 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def startable(self, now: datetime | models.expressions.Combinable) -> Self:
         """Queued runs that may start now: after their backoff, and before their deadline."""
-        return self.filter(_is_time(now), status=Status.QUEUED)
+        return self.filter(is_time(now), status=Status.QUEUED)
+
+    def to_publish(self) -> Self:
+        """Queued runs whose messages are to be sent, or sent again: the condition of an index."""
+        return self.filter(status=Status.QUEUED, publish_after__isnull=False, finished_at=None)
+
+    def queued_by_schedule(self, *triggers: str) -> Self:
+        """The same with these triggers, to be found by their schedules."""
+        # Without what the condition of ``run_to_publish`` says: PostgreSQL would read all of that. SQLite
+        # would read the index on the trigger.
+        started_by = Coalesce("trigger", models.Value(""))
+        queued = self.in_state(Status.QUEUED).filter(publish_after__isnull=False)
+        return queued.alias(started_by=started_by).filter(started_by__in=triggers)
 
     def startable_run(self, pk: Any, now: datetime | models.expressions.Combinable) -> Self:
         """This run, if it is one of those."""
-        return self.filter(_is_time(now), pk=pk).in_state(Status.QUEUED)
+        return self.filter(is_time(now), pk=pk).in_state(Status.QUEUED)
 
     def with_id_prefix(self, text: str) -> Self:
         """The runs whose id has this prefix; none if it is not a valid prefix, or too short."""
@@ -139,7 +153,7 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def newest_startable(self, now: datetime) -> Self:
         """The same for those that may start: PostgreSQL may expect to find some soon in the whole table."""
-        queued = self.filter(_is_time(now), status__gte=Status.QUEUED, status__lte=Status.QUEUED)
+        queued = self.filter(is_time(now), status__gte=Status.QUEUED, status__lte=Status.QUEUED)
         return queued.order_by("status", "-queued_at")
 
     def that_ended(self, *statuses: Status) -> Self:
@@ -156,6 +170,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         there were none when the table was analyzed.
         """
         return self.alias(state=Coalesce("status", models.Value(""))).filter(state__in=statuses)
+
+    def still_to_publish(self, after: datetime | None) -> Self:
+        """Those that are still queued, to be published after this time; found like that, too."""
+        planned = Coalesce("publish_after", models.Value(_NO_TIME, models.DateTimeField()))
+        return self.in_state(Status.QUEUED).alias(planned=planned).filter(planned=after or _NO_TIME)
 
     def unended(self) -> Self:
         """The ``OPEN`` ones, to be found like that."""
@@ -349,7 +368,7 @@ class Run(ResourceUse):
                 condition=models.Q(status=Status.QUEUED) & ~models.Q(concurrency_key=""),
             ),
             models.Index(
-                fields=["schedule", "status", "publish_after"],
+                fields=["schedule"],
                 name="run_in_backlog",
                 condition=models.Q(publish_after__isnull=False),
             ),
@@ -358,10 +377,12 @@ class Run(ResourceUse):
                 name="run_to_expire",
                 condition=models.Q(start_before__isnull=False, started_at=None),
             ),
+            # No queued run has ended. This only keeps PostgreSQL from using it for ``queued_by_schedule``:
+            # it takes both indexes for empty before it knows of a queue.
             models.Index(
                 fields=["status", "publish_after"],
                 name="run_to_publish",
-                condition=models.Q(publish_after__isnull=False),
+                condition=models.Q(publish_after__isnull=False, finished_at=None),
             ),
             models.Index(
                 fields=["look_at"], name="run_to_look_for", condition=models.Q(look_at__isnull=False)

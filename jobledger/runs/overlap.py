@@ -380,8 +380,8 @@ def _is_in_backlog(run: Run) -> bool:
     """Whether the run is late, has waited already, or is not the only one of its schedule that waits."""
     if run.reason == Reason.CAUGHT_UP or run.concurrency_key:
         return True
-    waiting = Run.objects.filter(schedule=run.schedule_id, status=Status.QUEUED, publish_after__isnull=False)
-    return waiting.filter(trigger__in=_OF_SLOTS).exclude(pk=run.pk).exists()
+    waiting = Run.objects.queued_by_schedule(*_OF_SLOTS).filter(schedule=run.schedule_id)
+    return waiting.exclude(pk=run.pk).exists()
 
 
 def _skipped(why: Why, now: datetime) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def mark_published(published: Sequence[Run]) -> None:
     for run in published:
         groups[run.publish_count, run.publish_after].append(run.pk)
     for (count, publish_after), pks in groups.items():
-        taken = Run.objects.filter(pk__in=pks, publish_after=publish_after).in_state(Status.QUEUED)
+        taken = Run.objects.filter(pk__in=pks).still_to_publish(publish_after)
         taken.update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
     awaiting.sent([run for run in published if not is_job(run)], now)
 
@@ -96,15 +96,15 @@ def _await_workers(runs: Sequence[Run], now: datetime) -> None:
     silent = [run.pk for run in runs if awaiting.sent_at(run) <= now - awaiting.MAX_SILENCE]
     awaiting.give_up(silent, Why.of(Reason.NO_RESULT, within_seconds=awaiting.MAX_SILENCE), now)
     for run in runs:
-        queued = Run.objects.filter(pk=run.pk, publish_after=run.publish_after).in_state(Status.QUEUED)
+        queued = Run.objects.filter(pk=run.pk).still_to_publish(run.publish_after)
         count = run.publish_count + 1
         queued.update(publish_count=count, publish_after=now + publish_interval(count))
 
 
 def _look_again(waiting: Sequence[Run], now: datetime) -> None:
     """Look later whether these were begun, or whether their messages must have been lost."""
-    taken = Run.objects.filter(pk__in=[run.pk for run in waiting]).in_state(Status.QUEUED)
-    taken.filter(publish_after=now + GRACE_PERIOD).update(publish_after=now + publish_interval(1))
+    taken = Run.objects.filter(pk__in=[run.pk for run in waiting])
+    taken.still_to_publish(now + GRACE_PERIOD).update(publish_after=now + publish_interval(1))
 
 
 def try_to_publish(runs: Sequence[Run]) -> None:
@@ -168,7 +168,7 @@ def publishable() -> QuerySet[Run]:
 
     All others are left to processes with other code.
     """
-    return Run.objects.filter(Q(job__in=registry.all_jobs()) | Q(job__contains="."), status=Status.QUEUED)
+    return Run.objects.to_publish().filter(Q(job__in=registry.all_jobs()) | Q(job__contains="."))
 
 
 def _send_all(runs: Sequence[Run]) -> list[Run]:

@@ -15,7 +15,7 @@ from django.db.models import BooleanField, Count, ExpressionWrapper, Min
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import registry
-from jobledger.models import Run, Status
+from jobledger.models import Run
 from jobledger.models.run import WAITS_FOR_RUN
 from jobledger.runs.ordinary_tasks import known_tasks
 from jobledger.runs.publishing import delivery, intervals
@@ -109,7 +109,7 @@ def _use_of(task: str, queue: str | None, found: dict[str, QueueUse]) -> QueueUs
 
 def _queued_runs(now: datetime) -> Iterator[tuple[str, dict[str, Any], datetime | None]]:
     """Job or task, routing, and when it was published, if an idle worker would have claimed it by now."""
-    queued = Run.objects.filter(status=Status.QUEUED, publish_after__isnull=False).order_by("publish_after")
+    queued = Run.objects.to_publish().order_by("publish_after")
     unclaimed_since = now - UNCLAIMED_AFTER
     waits_for_run = ExpressionWrapper(WAITS_FOR_RUN, output_field=BooleanField())
     columns = ("job", "routing", "queued_at", "waiting_since", "publish_count", "publish_after")

@@ -30,7 +30,7 @@ from jobledger.jobs import registry
 from jobledger.jobs.declaration import Misfire
 from jobledger.metrics import totals
 from jobledger.models import Reason, Run, Status, Trigger
-from jobledger.models.run import RunQuerySet
+from jobledger.models.run import RunQuerySet, is_time
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.due import slot_runs
 from jobledger.schedules.due.slot_runs import Target
@@ -54,14 +54,9 @@ _INHERITED = (*_OF_SLOT, "start_before", "schedule_name", "queued_at", "waiting_
 
 def in_backlog() -> RunQuerySet:
     """The runs that would give way to a newer run of their schedule."""
-    return Run.objects.filter(
-        status=Status.QUEUED,
-        trigger__in=(Trigger.SCHEDULE, Trigger.CHAIN),
-        scheduled_for__isnull=False,
-        start_after=None,
-        # Always so, and the condition of the index.
-        publish_after__isnull=False,
-    ).exclude(job__contains=".")  # an ordinary task
+    waiting = Run.objects.queued_by_schedule(Trigger.SCHEDULE, Trigger.CHAIN)
+    # Not an ordinary task.
+    return waiting.filter(scheduled_for__isnull=False, start_after=None).exclude(job__contains=".")
 
 
 def kept_in_backlog() -> Iterable[tuple[int | None, str, int]]:
@@ -240,7 +235,7 @@ def _swap(each: _GivenUp, newer: Run, now: datetime) -> None:
 def _waiting(schedule_ids: Collection[int], now: datetime) -> Mapping[int, Mapping[datetime, Run]]:
     """The runs that may give way, by their schedules and slots."""
     found = defaultdict[int, dict[datetime, Run]](dict)
-    runs = in_backlog().startable(now).filter(schedule__in=schedule_ids).only(*_READ)
+    runs = in_backlog().filter(is_time(now), schedule__in=schedule_ids).only(*_READ)
     for run in runs if schedule_ids else ():
         if run.schedule_id is not None and run.scheduled_for is not None:
             found[run.schedule_id][run.scheduled_for] = run

@@ -4,11 +4,13 @@ import ast
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.db.models import Q, QuerySet
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 import jobledger
 from jobledger.jobs import registry
@@ -16,6 +18,8 @@ from jobledger.models import FAILURES, LIVE, OPEN, PROBLEMS, Run, Status, Trigge
 from jobledger.runs import attempts
 from jobledger.runs.execution import claims
 from jobledger.runs.outcome import SUCCESS
+from jobledger.runs.publishing import publisher
+from jobledger.schedules.due.backlog import in_backlog
 from tests.unit.jobledger.models.test_run import plan_of
 
 pytestmark = pytest.mark.django_db
@@ -61,6 +65,36 @@ def test_only_postgresql_leaves_out_what_most_runs_have_in_common(index: str, le
         (definition,) = cursor.fetchone()
     assert ("WHERE" in definition) is IS_POSTGRESQL
     assert (f"'{left_out}'" in definition) is IS_POSTGRESQL
+
+
+def test_the_queued_runs_of_a_schedule_are_found_by_an_index_of_their_own() -> None:
+    """If none was queued when the table was analyzed, PostgreSQL takes all indexes of those for equal."""
+    waiting = in_backlog().filter(schedule=1)
+    if IS_POSTGRESQL:
+        # It is only those that have nothing but queued runs that matter; this is rolled back.
+        with connection.cursor() as cursor:
+            cursor.execute("DROP INDEX run_by_schedule, run_newest_first")
+    plan = plan_of(waiting)
+    assert "run_in_backlog" in plan
+    assert "run_to_publish" not in plan
+    sql = str(waiting.query).partition(" WHERE ")[2]
+    assert "finished_at" not in sql, "the condition of the index on the time of publishing"
+    assert not re.search(r'"status" (=|IN)', sql)
+
+
+def test_runs_to_publish_are_found_in_the_order_of_their_time() -> None:
+    assert "run_to_publish" in plan_of(Run.objects.to_publish().order_by("publish_after")[:1])
+
+
+def test_marks_of_published_runs_look_for_them_by_their_ids(django_assert_num_queries: Any) -> None:
+    queued = Run.objects.create(job="probe", trigger=Trigger.CLI, publish_after=timezone.now())
+    with django_assert_num_queries(1) as queries:
+        publisher.mark_published([queued])
+    (sql,) = (each["sql"] for each in queries)
+    condition = sql.partition(" WHERE ")[2]
+    assert 'COALESCE("jobledger_run"."publish_after"' in condition
+    assert not re.search(r'"publish_after" =', condition)
+    assert Run.objects.get().publish_count == 1
 
 
 @pytest.mark.skipif(not IS_POSTGRESQL, reason="SQLite's indexes have all runs")
