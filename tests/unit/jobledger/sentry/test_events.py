@@ -27,6 +27,7 @@ from tests.ports import free_port
 from tests.unit.builders import override
 from tests.unit.jobledger.alerts.builders import CANCELLED, CRASH, LOST, TIMED_OUT, end, fail, running
 from tests.unit.jobledger.sentry.receiver import Sentry, sentry_server
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -248,6 +249,7 @@ def test_beat_does_not_wait_for_a_server_that_hangs(settings: Settings) -> None:
         assert received.events == []
         release.set()
         background._reporters.join(30)
+        wait_until(lambda: received.events, what="the report has arrived")
         assert len(received.events) == 1
 
 
