@@ -21,7 +21,7 @@ from jobledger.alerts.rules import ATTENDED, Rule, RuleBook
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import Alert, AlertState, Pause, Run, SchedulePolicy, Status, Trigger
-from jobledger.models.run import WAITING_SINCE
+from jobledger.models.states import WAITING_SINCE
 from jobledger.paging import is_after
 
 BATCH = 2000

@@ -15,7 +15,7 @@ from jobledger.metrics import families
 from jobledger.metrics.families import Metric
 from jobledger.metrics.names import Names
 from jobledger.models import NextSlot, Pause, ProcessKind, Run, ServiceProcess, Status
-from jobledger.models.run import IN_WORKER, WAITING_SINCE, WAITS_FOR_RUN
+from jobledger.models.states import IN_WORKER, WAITING_SINCE, WAITS_FOR_RUN
 from jobledger.runs.service import presence, queues
 from jobledger.runs.service.code_version import code_version
 from jobledger.schedules import pausing

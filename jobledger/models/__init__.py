@@ -20,20 +20,7 @@ from jobledger.models.open_form import OpenForm
 from jobledger.models.outgoing import Ping, PingEvent, SentryReport, SentryReportKind
 from jobledger.models.output import RunOutput, Stream
 from jobledger.models.process import ProcessKind, ServiceProcess
-from jobledger.models.run import (
-    AWAITS_RESULT,
-    CANCEL_ACCEPTED,
-    COMPLETED,
-    FAILURES,
-    LIVE,
-    OPEN,
-    PROBLEMS,
-    SUCCESSES,
-    Run,
-    RunAttempt,
-    Status,
-    Trigger,
-)
+from jobledger.models.run import Run, RunAttempt
 from jobledger.models.schedule import (
     After,
     DeclaredSchedule,
@@ -42,6 +29,18 @@ from jobledger.models.schedule import (
     Pause,
     SchedulePolicy,
     pause_terms,
+)
+from jobledger.models.states import (
+    AWAITS_RESULT,
+    CANCEL_ACCEPTED,
+    COMPLETED,
+    FAILURES,
+    LIVE,
+    OPEN,
+    PROBLEMS,
+    SUCCESSES,
+    Status,
+    Trigger,
 )
 from jobledger.models.total import CountedUntil, RunTotal, UncountedRun
 from jobledger.reason import NO_REASON, Reason, Why

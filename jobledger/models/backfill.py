@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.models.run import Status, Trigger
+from jobledger.models.states import Status, Trigger
 
 
 class Backfill(models.Model):

@@ -50,7 +50,7 @@ from jobledger.models import (
     Trigger,
     Why,
 )
-from jobledger.models.run import WAITING_SINCE
+from jobledger.models.states import WAITING_SINCE
 from jobledger.runs.ledger_connection import savepoint
 from jobledger.runs.publishing import publisher, wake_up
 from jobledger.runs.publishing.intervals import GRACE_PERIOD, MAX_INTERVAL, publish_interval

@@ -16,7 +16,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import registry
 from jobledger.models import Run
-from jobledger.models.run import WAITS_FOR_RUN
+from jobledger.models.states import WAITS_FOR_RUN
 from jobledger.runs.ordinary_tasks import known_tasks
 from jobledger.runs.publishing import delivery, intervals
 

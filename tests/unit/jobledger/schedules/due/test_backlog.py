@@ -15,7 +15,7 @@ from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.metrics import totals
 from jobledger.models import Pause, Reason, Run, SchedulePolicy, Status, Trigger
-from jobledger.models.run import WAITING_SINCE
+from jobledger.models.states import WAITING_SINCE
 from jobledger.runs import attempts, reasons
 from jobledger.runs.execution import claims
 from jobledger.runs.outcome import FAILURE
