@@ -20,6 +20,7 @@ __all__ = ["pytest_ignore_collect", "pytest_itemcollected"]
 pytest.register_assert_rewrite("tests.unit", "tests.integration", "tests.e2e")
 
 # How long an example takes depends more on the machine than on the code; the first one may import half of it.
+# A test that suppresses other checks has to suppress this one, too: its list takes the place of this one.
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )

@@ -93,7 +93,9 @@ def test_a_schedule_becomes_a_line() -> None:
 
 
 @hypothesis_settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=15,
+    deadline=None,
 )
 @given(st.lists(st.tuples(EXPRESSIONS, ZONES, st.lists(TEXTS, max_size=2), TEXTS), min_size=1, max_size=4))
 @example([("0 3 * * *", "UTC", ["a\\%b", "\\\\%", "%\\'%", "'\\%"], "\\%")])

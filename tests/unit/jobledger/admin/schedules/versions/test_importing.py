@@ -176,7 +176,11 @@ def store(name: str, timing: Any, schedule: Any, policy: Any, rule: Any) -> None
         )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=20,
+    deadline=None,
+)
 @given(
     st.dictionaries(names(), st.tuples(timings, schedules, policies, optional(rules)), max_size=3),
     st.sampled_from([JSON, YAML]),
