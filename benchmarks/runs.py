@@ -28,8 +28,9 @@ Run.objects.all().delete()
 runs = [Run(job="noop", options={options}, trigger=Trigger.ADMIN) for _ in range({count})]
 publisher.publish(Run.objects.bulk_create(runs))
 """
-COUNT = "SELECT count(*) FROM jobledger_run WHERE status = 'succeeded'"
-FINISHED = "SELECT finished_at FROM jobledger_run WHERE status = 'succeeded' ORDER BY finished_at"
+_SUCCEEDED = "FROM jobledger_run WHERE job = 'noop' AND status = 'succeeded'"
+COUNT = f"SELECT count(*) {_SUCCEEDED}"
+FINISHED = f"SELECT finished_at {_SUCCEEDED} ORDER BY finished_at"
 
 
 @dataclass(frozen=True, kw_only=True)

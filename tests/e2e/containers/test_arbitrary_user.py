@@ -12,7 +12,6 @@ from tests.manual import ROOT
 from tests.waiting import DEADLINE_SECONDS, wait_until
 
 # The first test waits for the image.
-pytestmark = pytest.mark.timeout(900)
 
 # As OpenShift assigns it, with the group that such an image is expected to grant access.
 USER = "1000620000:0"

@@ -14,7 +14,6 @@ from tests.terminal import terminal, type_in
 from tests.waiting import DEADLINE_SECONDS, wait_until
 
 # The first test waits for the image and the whole service.
-pytestmark = pytest.mark.timeout(900)
 
 ONE_SHOTS = ("secrets", "init")
 SERVICES = ("db", "redis", "web", "worker", "beat")

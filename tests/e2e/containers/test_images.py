@@ -16,7 +16,6 @@ from tests.e2e.containers.compose import remove_images_of
 from tests.manual import ROOT
 
 # The first test waits for the image.
-pytestmark = pytest.mark.timeout(900)
 
 EDITED = "tasks_app/models.py"
 LAST_LINE = ("tail", "-1", EDITED)

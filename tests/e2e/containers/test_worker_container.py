@@ -16,8 +16,6 @@ from pytest_docker_tools.wrappers import Container
 
 from tests.waiting import DEADLINE_SECONDS, wait_until
 
-pytestmark = pytest.mark.timeout(900)
-
 PASSWORD = "only-for-tests"
 
 

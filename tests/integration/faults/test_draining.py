@@ -15,7 +15,7 @@ def test_what_waits_goes_to_another_worker_while_a_drained_one_finishes_what_it_
     draining.drain_one_of_two(running, Redis(running), worker)
 
 
-@pytest.mark.timeout(chaos.SECONDS + 300)
+@pytest.mark.timeout(chaos.SECONDS + 900)
 def test_workers_that_replace_each_other_under_load_lose_and_double_nothing(
     running: Service, worker: str
 ) -> None:

@@ -40,7 +40,7 @@ def kill_in_turn(running: Service, victims: Sequence[str], *, seconds: int) -> C
 
 
 @pytest.mark.every_database
-@pytest.mark.timeout(FAULT_SECONDS + 300)
+@pytest.mark.timeout(FAULT_SECONDS + 900)
 def test_beats_and_redis_are_killed_in_turn_and_every_slot_is_executed_once() -> None:
     with service(WORKER_CONCURRENCY="1", **REPUBLISH_TOO_SOON) as running:
         for number in range(2 if is_sqlite(running) else 3):

@@ -105,7 +105,7 @@ def worker(running: Service, server: RabbitMQ) -> str:
     return usual_worker(running)
 
 
-@pytest.mark.timeout(CHAOS_SECONDS + 300)
+@pytest.mark.timeout(CHAOS_SECONDS + 900)
 def test_slots_and_calls_run_once_although_everything_is_killed(
     running: Service, server: RabbitMQ, worker: str
 ) -> None:
@@ -157,7 +157,7 @@ def start_without_waiting(running: Service) -> str:
     return name
 
 
-@pytest.mark.timeout(chaos.SECONDS + 300)
+@pytest.mark.timeout(chaos.SECONDS + 900)
 def test_all_runs_are_accounted_for_when_children_workers_and_rabbitmq_are_killed_at_random(
     running: Service, server: RabbitMQ, worker: str
 ) -> None:
@@ -170,7 +170,7 @@ def test_what_waits_goes_to_another_worker_while_a_drained_one_finishes_what_it_
     draining.drain_one_of_two(running, server, worker)
 
 
-@pytest.mark.timeout(chaos.SECONDS + 300)
+@pytest.mark.timeout(chaos.SECONDS + 900)
 def test_workers_that_replace_each_other_under_load_lose_and_double_nothing(
     running: Service, worker: str
 ) -> None:
