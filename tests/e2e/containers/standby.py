@@ -37,12 +37,22 @@ class Servers:
         So many clients are waiting for an answer to their commit, which they never get, although the standby
         has all that they have committed.
         """
+        with self.standby_paused():
+            with _connected(self.ports[0]) as server:
+                waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' OFFSET %s"
+                wait_until(
+                    lambda: server.execute(waiting, [count - 1]).fetchone(), what="commits are waiting"
+                )
+            docker("kill", self.primary)
+
+    @contextmanager
+    def standby_paused(self) -> Iterator[None]:
+        """In the block, each commit waits."""
         docker("pause", self.standby)
-        with _connected(self.ports[0]) as server:
-            waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' OFFSET %s"
-            wait_until(lambda: server.execute(waiting, [count - 1]).fetchone(), what="commits are waiting")
-        docker("kill", self.primary)
-        docker("unpause", self.standby)
+        try:
+            yield
+        finally:
+            docker("unpause", self.standby)
 
     def promote(self) -> None:
         """Make the standby accept writes."""

@@ -21,11 +21,10 @@ from tests.with_postgres import docker
 
 @pytest.fixture
 def made() -> Iterator[tuple[Service, Servers]]:
-    """A service that uses both servers, without a worker."""
+    """A service that uses both servers, without a worker or a beat, which would write to the same runs."""
     with replicated() as servers, pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", servers.url)
         with service(**{**QUICK, "LEASE_SECONDS": "60"}) as running:
-            running.start_beat()
             yield running, servers
 
 
@@ -48,12 +47,12 @@ def test_a_run_whose_child_dies_before_it_knows_that_it_has_claimed_it_is_execut
 ) -> None:
     running, servers = made
     pks = enqueue(running, "allowing", count=2, seconds=0)
-    docker("pause", servers.standby)
-    running.start_worker("prefork")
-    wait_for_waiting(servers, '^UPDATE "jobledger_run" SET', 2)
-    for child in psutil.Process(running.processes["prefork"].pid).children():
-        os.kill(child.pid, signal.SIGKILL)
-    docker("unpause", servers.standby)
+    with servers.standby_paused():
+        running.start_worker("prefork")
+        wait_for_waiting(servers, '^UPDATE "jobledger_run" SET', 2)
+        for child in psutil.Process(running.processes["prefork"].pid).children():
+            os.kill(child.pid, signal.SIGKILL)
+    running.start_beat()
     found = [wait_for_end(running, pk) for pk in pks]
     assert [(row.status, row.attempt) for row in found] == [("succeeded", 1)] * 2
     assert [whats(running, pk) for pk in pks] == [["begin", "end", "cleanup"]] * 2
@@ -63,12 +62,11 @@ def test_a_job_on_the_command_line_is_recorded_once_if_the_server_dies_before_it
     made: tuple[Service, Servers],
 ) -> None:
     running, servers = made
-    docker("pause", servers.standby)
-    for name in ("one", "another"):
-        running.start(name, sys.executable, "manage.py", "allowing", "--seconds", "0")
-    wait_for_waiting(servers, "^COMMIT", 2)
-    docker("kill", servers.primary)
-    docker("unpause", servers.standby)
+    with servers.standby_paused():
+        for name in ("one", "another"):
+            running.start(name, sys.executable, "manage.py", "allowing", "--seconds", "0")
+        wait_for_waiting(servers, "^COMMIT", 2)
+        docker("kill", servers.primary)
     servers.promote()
     codes = [running.processes[name].wait(DEADLINE_SECONDS) for name in ("one", "another")]
     logs = [running.log(name) for name in ("one", "another")]
