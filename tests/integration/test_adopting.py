@@ -10,6 +10,8 @@ import pytest
 from tests.adopter import Adopter
 from tests.manual import ADOPTING, blocks_of
 
+pytestmark = pytest.mark.takes_long
+
 PEOPLE = """
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin

@@ -7,6 +7,8 @@ import pytest
 
 from tests.adopter import Adopter
 
+pytestmark = pytest.mark.takes_long
+
 APPS = {"shop": "tests.py", "billing": "tests/__init__.py"}
 """Each with what holds its tests."""
 

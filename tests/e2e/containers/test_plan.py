@@ -2,9 +2,13 @@
 
 from dataclasses import fields
 
+import pytest
+
 from benchmarks.plan import burst
 from benchmarks.plan.costs import Costs
 from benchmarks.plan.measuring import measured
+
+pytestmark = pytest.mark.takes_long
 
 
 def test_every_cost_is_measured() -> None:
