@@ -90,6 +90,11 @@ def _ends_connection(error: BaseException) -> bool:
     return sqlstate is None or sqlstate.startswith(CONNECTION_ENDED)
 
 
+def may_be_saved(method: str | None, error: BaseException) -> bool:
+    """Whether what a request with this method was to change may have been committed despite the error."""
+    return method not in ("GET", "HEAD", "OPTIONS") and is_unanswered(error)
+
+
 def _is_outage_by_class(error: Error) -> bool:
     match error:
         case InterfaceError():

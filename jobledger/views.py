@@ -9,7 +9,7 @@ from django.views import defaults
 
 from jobledger.health import readiness
 from jobledger.health.reading import NoAnswerError, Reading
-from jobledger.outages import is_outage, is_unanswered
+from jobledger.outages import is_outage, may_be_saved
 from jobledger.public_views import probe
 
 RETRY_AFTER_SECONDS = 10
@@ -70,6 +70,5 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if error is None or not is_outage(error):
         return defaults.server_error(request)
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"}
-    is_unknown = request.method not in ("GET", "HEAD") and is_unanswered(error)
-    page = OUTAGE.format(saved=UNKNOWN if is_unknown else NOTHING_SAVED)
+    page = OUTAGE.format(saved=UNKNOWN if may_be_saved(request.method, error) else NOTHING_SAVED)
     return HttpResponse(page, status=HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)

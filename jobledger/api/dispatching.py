@@ -22,7 +22,7 @@ from jobledger.api.problems import ProblemError
 from jobledger.api.responses import invalid
 from jobledger.escapes import line_logger
 from jobledger.jobs.secrets import MASK
-from jobledger.outages import is_outage, is_unanswered
+from jobledger.outages import is_outage, may_be_saved
 from jobledger.runs.django_internals import set_body
 
 RETRY_AFTER_SECONDS = 10
@@ -32,7 +32,6 @@ UNKNOWN = (
     "The database has not answered: what was to be changed may be saved, or not. Look before you try again; "
     "a request with an Idempotency-Key can be repeated as it is."
 )
-SAFE = ("GET", "HEAD", "OPTIONS")
 logger = line_logger(__name__)
 _resolver = URLResolver(
     RegexPattern(rf"^{VERSION}/"), [each for each in api.urls[0] if getattr(each, "name", "") != "api-root"]
@@ -58,7 +57,7 @@ def _response(request: HttpRequest, path: str) -> HttpResponse:
         got_request_exception.send(sender=None, request=request)
         if not is_outage(error):
             logger.exception("The API could not answer %s %s", request.method, request.path)
-        return problems.response(request, _failure(error, may_change=request.method not in SAFE))
+        return problems.response(request, _failure(error, request.method))
 
 
 def _hide_token(request: HttpRequest, path: str) -> None:
@@ -132,12 +131,12 @@ def _headers_of(response: HttpResponse) -> HttpResponse:
     return found
 
 
-def _failure(error: Exception, *, may_change: bool) -> ProblemError:
+def _failure(error: Exception, method: str | None) -> ProblemError:
     if not is_outage(error):
         detail = "Something went wrong here; the log of the web server says what."
         return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
     return ProblemError(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        UNKNOWN if may_change and is_unanswered(error) else OUTAGE,
+        UNKNOWN if may_be_saved(method, error) else OUTAGE,
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
