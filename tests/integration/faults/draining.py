@@ -33,7 +33,7 @@ def drain_one_of_two(running: Service, broker: Broker, worker: str) -> None:
         waiting = [*enqueue(running, "allowing", count=4, seconds=0.1)]
         waiting += [call(running, "allowing", seconds=0.1) for _ in range(4)]
         # Neither worker holds more than it executes.
-        assert broker.has_waiting(waiting), running.story()
+        wait_until(lambda: broker.has_waiting(waiting), what="workers hold none of these")
         running.processes[drained].send_signal(signal.SIGTERM)
         wait_until(lambda: "Warm shutdown" in running.log(drained), what="it is being drained")
         release([end for pk, end in held.items() if by_worker[pk] == other])
