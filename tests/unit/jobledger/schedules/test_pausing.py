@@ -1,6 +1,5 @@
 """A schedule, or the whole service, is paused and resumed; pauses stay on record."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,17 +16,10 @@ from jobledger.schedules.due import ledger
 from jobledger.schedules.pausing import Terms
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture(autouse=True)
-def clock() -> Iterator[time_machine.Traveller]:
-    """The clock, which signal handlers read."""
-    with time_machine.travel(NOON - MINUTE, tick=False) as traveller:
-        yield traveller
 
 
 def paused(schedule: PeriodicTask | None) -> bool:

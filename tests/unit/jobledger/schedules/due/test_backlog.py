@@ -1,7 +1,6 @@
 """Runs that wait while no worker starts them: the misfire policy means the same as while beat is down."""
 
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,16 +22,9 @@ from jobledger.schedules.due import due_alone, ledger, slot_runs
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly
 from tests.unit.postgres import server
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
-
-
-@pytest.fixture(autouse=True)
-def clock() -> Iterator[Any]:
-    """The database's clock, on SQLite."""
-    with time_machine.travel(NOON - MINUTE, tick=False) as traveller:
-        yield traveller
 
 
 def schedule(name: str = "hourly", **policy: Any) -> PeriodicTask:

@@ -1,7 +1,6 @@
 """Due schedules become runs: one row per slot, whatever happened to beat in between."""
 
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,18 +26,11 @@ from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.builders import override
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, wound_back
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture(autouse=True)
-def clock() -> Iterator[None]:
-    """The clock, which signal handlers read: they sync as of now."""
-    with time_machine.travel(NOON - MINUTE, tick=False):
-        yield
 
 
 def rows(**filters: Any) -> list[tuple[datetime, str]]:

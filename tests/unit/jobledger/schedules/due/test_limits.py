@@ -1,11 +1,9 @@
 """Where overlap is allowed, the slots of a schedule are skipped while too many runs are live."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import time_machine
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs.declaration import Concurrency, Misfire
@@ -18,18 +16,11 @@ from jobledger.schedules.rules.interval import Interval
 from tests.probes.management.commands.allowing import Command as Allowing
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, wound_back
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture(autouse=True)
-def clock() -> Iterator[None]:
-    """The clock, for what reads it: a save is followed as of now."""
-    with time_machine.travel(NOON - MINUTE, tick=False):
-        yield
 
 
 def overlapping(name: str = "overlapping", **policy: Any) -> PeriodicTask:
