@@ -66,7 +66,10 @@ class Watch:
             with between_forks():
                 for request in requests:
                     run = _run_of(request)
-                    if not _is_owned(run, request):
+                    if _is_owned(run, request):
+                        # It may have had to wait for the database before it could claim the run.
+                        self._kill_at.pop(request, None)
+                    else:
                         self._kill_at.setdefault(request, self._monotonic() + _patience_seconds(run, request))
         except Error as error:
             logger.debug("Could not look for abandoned runs: %s", error)
@@ -74,7 +77,7 @@ class Watch:
             close_connections()
 
     def _kill(self, request: JobRequest) -> None:
-        del self._kill_at[request]
+        self._kill_at.pop(request, None)
         text = "Run %s is over, but %s has not ended its job: killing it"
         logger.warning(text, run_id_of(request.id), child_of(request))
         orphans.kill_child(request.worker_pid)

@@ -128,6 +128,18 @@ def test_a_child_that_returns_in_time_is_left_alone(
     assert killed == []
 
 
+def test_a_child_that_could_claim_its_run_only_later_is_left_alone(
+    requests: set[JobRequest], killed: list[object], clock: Clock
+) -> None:
+    """The database did not answer for longer than a lease, and the child still waited when it was back."""
+    run, watch = executing(requests, clock, status=Status.QUEUED, worker="", worker_identity=""), Watch(clock)
+    beat_for(LEASE_SECONDS + 1, watch, clock)
+    claimed = {"status": Status.RUNNING, "worker": "celery@here:7", "worker_identity": IDENTITY}
+    Run.objects.filter(pk=run.pk).update(**claimed)
+    beat_for(10 * PATIENCE_SECONDS, watch, clock)
+    assert killed == []
+
+
 def test_the_ledger_is_read_only_while_a_run_is_older_than_a_lease_and_not_at_every_beat(
     requests: set[JobRequest], killed: list[object], clock: Clock, django_assert_num_queries: Any
 ) -> None:
