@@ -3,6 +3,7 @@
 from datetime import timedelta
 from statistics import median
 
+from jobledger.formats import MAX_DURATION
 from jobledger.jobs import registry
 from jobledger.models import Run, Status
 
@@ -28,7 +29,8 @@ def slow_after(job: str, running_for: timedelta) -> timedelta | None:
 def never_slow_within(job: str) -> timedelta:
     """A run of the job that takes no longer than this is certainly not slow."""
     declared = registry.declaration_of(job).expected_duration
-    return MIN_USUAL_LIMIT if declared is None else declared
+    # It is subtracted from a time.
+    return MIN_USUAL_LIMIT if declared is None else min(declared, MAX_DURATION)
 
 
 def _usual_limit(job: str) -> timedelta | None:

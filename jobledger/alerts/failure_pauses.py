@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import Max, QuerySet
 
+from jobledger.formats import MAX_DURATION
 from jobledger.jobs import registry
 from jobledger.models import COMPLETED, FAILURES, Pause, Run, SchedulePolicy, Trigger
 
@@ -38,7 +39,7 @@ def pause_if_failing(run: Run, now: datetime) -> FailurePause | None:
     resumed_at = pauses.aggregate(latest=Max("until"))["latest"]
     if not _have_failed(run.schedule_id, limit, resumed_at):
         return None
-    until = now + length if length else None
+    until = now + min(length, MAX_DURATION) if length else None
     reason = "its last run failed" if limit == 1 else f"its last {limit} runs failed"
     pause = Pause.objects.create(schedule_id=run.schedule_id, since=now, until=until, reason=reason)
     return FailurePause(pause_id=pause.pk, failures=limit, until=until)

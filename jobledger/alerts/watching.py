@@ -18,6 +18,7 @@ from jobledger.alerts import deciding, durations
 from jobledger.alerts.deciding import Saying, Streak
 from jobledger.alerts.recording import Event, alert_id, write
 from jobledger.alerts.rules import ATTENDED, Rule, RuleBook
+from jobledger.formats import MAX_DURATION
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import Alert, AlertState, Pause, Run, SchedulePolicy, Status, Trigger
@@ -69,7 +70,7 @@ def _late(book: RuleBook, now: datetime) -> Iterator[Noticed]:
     if shortest is None:
         return
     waiting = Run.objects.startable(now).filter(queued_at__lte=now)  # the order of an index
-    waiting = waiting.annotate(since=WAITING_SINCE).filter(since__lte=now - shortest)
+    waiting = waiting.annotate(since=WAITING_SINCE).filter(since__lte=now - min(shortest, MAX_DURATION))
     for run in _all(waiting):
         # A retry waits from the end of its backoff.
         waited = now - max(filter(None, [run.waiting_since or run.queued_at, run.start_after]))

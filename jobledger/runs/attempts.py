@@ -188,7 +188,8 @@ def _deaths(run: Run) -> int:
 
 def backoff(declared: type[JobDeclaration], attempt: int) -> timedelta:
     """The delay after this attempt: doubles each time, up to an hour, plus or minus 10% to spread retries."""
-    delay = min(declared.retry_backoff * (1 << min(attempt - 1, 20)), MAX_BACKOFF)
+    first = min(declared.retry_backoff, MAX_BACKOFF)
+    delay = min(first * (1 << min(attempt - 1, 20)), MAX_BACKOFF)
     return delay * random.uniform(0.9, 1.1)  # noqa: S311 - not security-sensitive
 
 

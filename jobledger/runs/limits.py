@@ -8,9 +8,9 @@ the run knows it.
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypedDict
+from typing import Any, TypedDict, overload
 
-from jobledger.formats import duration, size_from_text
+from jobledger.formats import MAX_DURATION, duration, size_from_text
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import JobDeclaration
 from jobledger.models import Reason, Run, SchedulePolicy, Status, Trigger, Why
@@ -61,8 +61,8 @@ def of_run(run: Run) -> Limits:
     declared = registry.declaration_of(run.job)
     own, grace = run.time_limit, run.time_limit_grace
     return Limits(
-        time_limit=declared.time_limit if own is None else own,
-        grace=declared.time_limit_grace if grace is None else grace,
+        time_limit=_bounded(declared.time_limit) if own is None else own,
+        grace=_bounded(declared.time_limit_grace) if grace is None else grace,
         # An invalid value, which a system check reports, must not leave the run without an end.
         memory_bytes=size_from_text(str(declared.memory_limit)),
         is_of_schedule=own is not None,
@@ -71,7 +71,20 @@ def of_run(run: Run) -> Limits:
 
 def of_job(declared: type[JobDeclaration]) -> Limits:
     """The time limit of a job's runs that have none of their own."""
-    return Limits(time_limit=declared.time_limit, grace=declared.time_limit_grace)
+    return Limits(time_limit=_bounded(declared.time_limit), grace=_bounded(declared.time_limit_grace))
+
+
+@overload
+def _bounded(length: timedelta) -> timedelta: ...
+
+
+@overload
+def _bounded(length: None) -> None: ...
+
+
+def _bounded(length: timedelta | None) -> timedelta | None:
+    """A job may declare ``timedelta.max``, to which nothing can be added."""
+    return None if length is None else min(length, MAX_DURATION)
 
 
 class OwnLimits(TypedDict):

@@ -80,6 +80,14 @@ def test_a_pause_with_a_length_ends_by_itself(
     assert not is_paused(schedule)
 
 
+def test_a_pause_may_be_as_long_as_a_duration_can_be(
+    schedule: PeriodicTask, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Probe, "failure_pause", timedelta.max)
+    failing(schedule, clock, 3)
+    assert is_paused(schedule)
+
+
 def test_after_a_pause_failures_are_counted_anew(
     schedule: PeriodicTask, clock: time_machine.Traveller
 ) -> None:

@@ -50,6 +50,17 @@ def test_a_run_that_is_queued_for_longer_than_the_limit_is_late() -> None:
     assert Alert.objects.get().run_id == late.pk
 
 
+def test_a_limit_that_no_run_exceeds_does_not_keep_others_from_being_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Probe, "alerts", Alerts(late_after=timedelta.max))
+    monkeypatch.setattr(Probe, "expected_duration", timedelta(minutes=1))
+    rule(destination(), late_after=None)
+    queued(10_000)
+    running(started_at=timezone.now() - timedelta(minutes=2))
+    assert scan() == ["slow"]
+
+
 def test_without_a_limit_nothing_is_late() -> None:
     rule(destination())
     queued(10_000)

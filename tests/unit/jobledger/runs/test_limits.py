@@ -65,6 +65,17 @@ def test_it_wins_over_the_jobs_limit_if_it_is_longer_and_if_it_is_shorter() -> N
     assert limits.of_run(Run(job="limited")).time_limit == timedelta(seconds=5)
 
 
+def test_a_job_that_declares_the_longest_times_there_are_runs_as_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("time_limit", "time_limit_grace", "expected_duration", "retry_backoff"):
+        monkeypatch.setattr(Command, name, timedelta.max)
+    assert (limits.of_job(Command).hard_limit_seconds or 0) > 0
+    run = executed(Run.objects.create(job="probe", trigger=Trigger.CELERY))
+    assert (run.status, rescue.is_past_grace_period(run, NOON)) == ("succeeded", False)
+    assert attempts.backoff(Command, 2) > timedelta(0)
+
+
 def test_the_limit_and_the_time_to_clean_up_are_set_independently() -> None:
     found = limits.of_run(Run(job="limited", time_limit_grace=timedelta(0)))
     assert (found.time_limit, found.grace, found.set_by) == (timedelta(seconds=5), timedelta(0), "job")
