@@ -26,6 +26,9 @@ TAIL_CHARACTERS = 96 * 1024
 HEAD_LINES = 500
 TAIL_LINES = 1500
 MAX_ROWS = 1000
+# Not more than that together: otherwise, lines between would be in both.
+HEAD_ROWS = 250
+TAIL_ROWS = 750
 MAX_MATCHES = 500
 MAX_LINES_SEARCHED = 50_000
 MAX_MARKS = 2000
@@ -192,19 +195,19 @@ def _chunks(rows: QuerySet[RunOutput], batch_size: int = MAX_ROWS + 1) -> Iterat
 def _head(rows: Any) -> list[Chunk]:
     """The first chunks, up to the size of the head."""
     values = rows.in_order().annotate(part=Left("text", HEAD_CHARACTERS))
-    return _up_to(HEAD_CHARACTERS, values, from_end=False)
+    return _up_to(HEAD_CHARACTERS, values[:HEAD_ROWS], from_end=False)
 
 
 def _tail(rows: Any) -> list[Chunk]:
     """The last chunks, up to the size of the tail, in the order in which they were written."""
     values = rows.order_by("-attempt", "-number").annotate(part=Right("text", TAIL_CHARACTERS))
-    return _up_to(TAIL_CHARACTERS, values, from_end=True)[::-1]
+    return _up_to(TAIL_CHARACTERS, values[:TAIL_ROWS], from_end=True)[::-1]
 
 
 def _up_to(limit: int, values: Any, *, from_end: bool) -> list[Chunk]:
-    columns = values.annotate(size=Length("text")).values_list("attempt", "number", "stream", "part", "size")
+    columns = values.values_list("attempt", "number", "stream", "part", Length("text"))
     chunks: list[Chunk] = []
-    for attempt, number, stream, text, size in columns[:MAX_ROWS]:
+    for attempt, number, stream, text, size in columns:
         part = text[-limit:] if from_end else text[:limit]
         begin = size - len(part) if from_end else 0
         chunks.append(Chunk(attempt=attempt, number=number, stream=Stream(stream), text=part, begin=begin))

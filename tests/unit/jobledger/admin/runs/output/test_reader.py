@@ -61,6 +61,15 @@ def test_the_number_of_lines_is_limited() -> None:
     assert (texts(shown.tail)[0], len(shown.tail)) == ("3500", 1500)
 
 
+@pytest.mark.parametrize("count", [1001, 1200, 3000])
+def test_no_line_is_shown_twice_if_each_was_written_by_itself(count: int) -> None:
+    shown = reader.initial_output(run_with_output(*[f"{number}\n" for number in range(count)]), 1)
+    numbers = [int(text) for text in texts([*shown.head, *shown.tail])]
+    assert (numbers[0], numbers[-1]) == (0, count - 1)
+    assert numbers == sorted(set(numbers))
+    assert shown.has_gap == (len(numbers) < count)
+
+
 def test_the_number_of_queries_is_constant(
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
