@@ -36,7 +36,7 @@ from jobledger.admin.pauses import PauseForm
 from jobledger.admin.schedules import deletion, origin
 from jobledger.admin.schedules.actions import ScheduleActions
 from jobledger.admin.schedules.editing import presence
-from jobledger.admin.schedules.editing.edit_form import Conflict, ConflictError, EditForm
+from jobledger.admin.schedules.editing.edit_form import Conflict, ConflictError, EditForm, NameTakenError
 from jobledger.admin.schedules.editing.policy_form import PolicyForm
 from jobledger.admin.schedules.editing.preview import formatted_preview
 from jobledger.admin.schedules.editing.target import TargetForm, stored_target
@@ -222,16 +222,19 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
             return self._page(request, form)
         try:
             schedule = form.save(request.user)
-        except ConflictError:
+        except ConflictError as error:
+            if stored is None or isinstance(error, NameTakenError):
+                # Validated again, it says what is in the way.
+                return self._page(request, EditForm(request.POST, stored=stored, now=clock.now()))
             return self._conflict(request, stored)
         presence.withdraw(request.user, schedule)
         for text in form.target.left_to_worker:
             self.message_user(request, text, messages.WARNING)
         return self._saved(request, schedule, form.now, is_new=stored is None)
 
-    def _conflict(self, request: HttpRequest, stored: PeriodicTask | None) -> HttpResponse:
+    def _conflict(self, request: HttpRequest, stored: PeriodicTask) -> HttpResponse:
         """Another user saved first: report it, and compare the submitted values with the stored ones."""
-        found = PeriodicTask.objects.filter(pk=stored.pk).first() if stored else None
+        found = PeriodicTask.objects.filter(pk=stored.pk).first()
         if found is None:
             self.message_user(request, "The schedule has been deleted in the meantime.", messages.ERROR)
             return HttpResponseRedirect(page_url(f"{NAME}_changelist"))

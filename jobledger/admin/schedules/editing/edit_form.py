@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from django.forms.boundfield import BoundField
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -59,6 +60,10 @@ class Conflict:
 
 class ConflictError(Exception):
     """The schedule has changed since the form was opened."""
+
+
+class NameTakenError(ConflictError):
+    """Another schedule was given the name since the form was validated."""
 
 
 class EditForm:
@@ -234,14 +239,23 @@ class EditForm:
 
         A new schedule gets the primary key ``new_id``, if given.
         """
-        with transaction.atomic():
-            old = self._lock()
-            schedule = self._write(new_id)
-            fresh = PeriodicTask.objects.get(pk=schedule.pk)
-            new = snapshot_of(fresh, SchedulePolicy.objects.get(pk=schedule.pk))
-            if changes := changes_between(old, new):
-                verb, before = ("changed", old.document) if old else ("added", None)
-                audit_log.log_edit(user, fresh, changes, verb=verb, before=before, after=new.document)
+        try:
+            with transaction.atomic():
+                return self._save(user, new_id)
+        except (IntegrityError, ValidationError) as error:
+            # django-celery-beat's model validates the name as well, if it is not too early for that.
+            if self.details.is_name_taken:
+                raise NameTakenError from error
+            raise
+
+    def _save(self, user: User | str, new_id: int | None) -> PeriodicTask:
+        old = self._lock()
+        schedule = self._write(new_id)
+        fresh = PeriodicTask.objects.get(pk=schedule.pk)
+        new = snapshot_of(fresh, SchedulePolicy.objects.get(pk=schedule.pk))
+        if changes := changes_between(old, new):
+            verb, before = ("changed", old.document) if old else ("added", None)
+            audit_log.log_edit(user, fresh, changes, verb=verb, before=before, after=new.document)
         return schedule
 
     def conflict(self) -> Conflict:

@@ -105,13 +105,19 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._others = PeriodicTask.objects.exclude(pk=self.instance.pk)
         self.initial["headers"] = masked_headers(self.instance)
+
+    @property
+    def is_name_taken(self) -> bool:
+        """Whether another schedule has the name that was entered."""
+        return bool(self._others.filter(name=self.cleaned_data["name"]).exists())
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
         if escaped(name) != name:
             raise ValidationError("A name must not contain line breaks or other control characters.")
-        if PeriodicTask.objects.filter(name=name).exclude(pk=self.instance.pk).exists():
+        if self.is_name_taken:
             raise ValidationError("A schedule with this name already exists.")
         return name
 

@@ -6,9 +6,10 @@ import pytest
 from django.test import Client
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.admin.schedules.editing.edit_form import EditForm
 from jobledger.models import SchedulePolicy
 from tests.unit.jobledger.admin.html_forms import form_in
-from tests.unit.jobledger.admin.schedules.edit_forms import change_url, create_hourly, edit, edit_form
+from tests.unit.jobledger.admin.schedules.edit_forms import add, change_url, create_hourly, edit, edit_form
 
 pytestmark = pytest.mark.django_db
 
@@ -73,3 +74,37 @@ def test_a_deleted_schedule_is_not_created_again(admin_client: Client, every_hou
     every_hour.delete()
     assert admin_client.post(url, posted).status_code == 404
     assert not PeriodicTask.objects.exists()
+
+
+NAME_TAKEN = "A schedule with this name already exists."
+
+
+@pytest.fixture
+def taken_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else adds a schedule with the name between the validation of the form and its saving."""
+    save = EditForm.save
+
+    def saved(form: EditForm, user: Any, **more: Any) -> PeriodicTask:
+        create_hourly(name=form.details.cleaned_data["name"])
+        return save(form, user, **more)
+
+    monkeypatch.setattr(EditForm, "save", saved)
+
+
+@pytest.mark.usefixtures("taken_meanwhile")
+def test_a_name_that_was_just_taken_is_an_error_of_the_form(admin_client: Client) -> None:
+    answer = add(admin_client, name="nightly", description="mine")
+    assert NAME_TAKEN in answer.text
+    assert form_in(answer.text, "edit-form").values["description"] == ["mine"]
+    assert PeriodicTask.objects.get().description == ""
+
+
+@pytest.mark.usefixtures("taken_meanwhile")
+def test_so_is_one_to_which_a_schedule_was_to_be_renamed(
+    admin_client: Client, every_hour: PeriodicTask
+) -> None:
+    answer = edit(admin_client, every_hour, name="ours")
+    assert NAME_TAKEN in answer.text
+    assert CHANGED_MEANWHILE not in answer.text
+    every_hour.refresh_from_db()
+    assert every_hour.name == "mine"
