@@ -52,7 +52,7 @@ def test_compose_passes_on_secrets_and_the_files_that_contain_them() -> None:
         for name in environment
         if name in {"BEAT_PING_URL", "EMAIL_URL", "METRICS_TOKEN", "OIDC_CLIENT_SECRET"}
     ]
-    assert len(passed_on) == 5
+    assert len(passed_on) == 7
     for environment, name in passed_on:
         # Without a value, it is not set in the container unless it is set outside.
         assert environment.get(f"{name}_FILE", "missing") is None
