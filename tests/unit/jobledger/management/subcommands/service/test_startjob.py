@@ -3,7 +3,10 @@
 import re
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -11,6 +14,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from jobledger.jobs import registry
+from jobledger.models import Run
 from tests.unit.builders import output_of
 
 JOB = "management/commands/send_invoices.py"
@@ -53,6 +57,20 @@ def test_it_writes_a_job_and_a_test_with_all_packages_that_are_missing(shop: Pat
     assert "class SendInvoicesTests(TestCase):" in written["tests/test_send_invoices.py"]
     for text in written.values():
         compile(text, "written", "exec")
+
+
+def test_the_job_works_on_the_day_of_its_scheduled_time_in_the_projects_time_zone(
+    shop: Path, settings: Settings
+) -> None:
+    start("send_invoices")
+    written: dict[str, Any] = {}
+    exec(files(shop)[JOB], written)  # it is not imported, which would register it
+    settings.TIME_ZONE = "Asia/Tokyo"
+    output = StringIO()
+    job = written["Command"](stdout=output)
+    job.run = Run(scheduled_for=datetime(2026, 3, 1, 21, 30, tzinfo=UTC))
+    job.handle(dry_run=False)
+    assert output.getvalue() == "Did the work of 2026-03-02\n"
 
 
 @pytest.mark.parametrize(
