@@ -303,10 +303,24 @@ def _save(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run], now
     NextSlot.objects.bulk_create(
         kept, update_conflicts=True, unique_fields=["schedule"], update_fields=COMPUTED
     )
-    finished = {run.schedule_id for run in runs if run.schedule and run.schedule.one_off}
+    finished = set(_finished(advanced, loaded, runs))
     PeriodicTask.objects.filter(pk__in=finished).update(enabled=False)
     gone = {row.pk for row in advanced} - set(loaded.schedules) - set(loaded.unreadable)
     NextSlot.objects.filter(pk__in=gone | finished).delete()
+
+
+def _finished(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run]) -> Iterator[int]:
+    """The schedules that run only once, and have: not those that an edit has given another time, unless they
+    are limited to one run and have started it.
+    """
+    recorded = {run.schedule_id for run in runs}
+    started = {run.schedule_id for run in runs if run.status == Status.QUEUED}
+    for row in advanced:
+        schedule = loaded.schedules.get(row.pk)
+        if schedule is None or row.pk not in recorded or not schedule.one_off or schedule.policy.after:
+            continue
+        if row.slot is None or (row.pk in started and schedule.clocked_id is None):
+            yield row.pk
 
 
 def _write(runs: Sequence[Run], now: datetime) -> None:

@@ -11,6 +11,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs.declaration import Concurrency, LeftOutSlots, Misfire, PausedSlots
 from jobledger.models import (
+    After,
     Backfill,
     ChainStart,
     NextSlot,
@@ -24,9 +25,10 @@ from jobledger.models import (
 from jobledger.runs import attempts, dispatch, overlap
 from jobledger.runs.execution import runner
 from jobledger.runs.outcome import SUCCESS
-from jobledger.schedules import scheduler
-from jobledger.schedules.chains import starting
+from jobledger.schedules import scheduler, stored_schedules
+from jobledger.schedules.chains import links, starting
 from jobledger.schedules.due import ledger
+from jobledger.schedules.stored_times import ChainTimes
 from tests.unit.jobledger.alerts.builders import CRASH
 from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
 from tests.unit.jobledger.schedules.chains.builders import ended, follower
@@ -311,6 +313,20 @@ def test_an_edit_of_the_description_drops_nothing(first: PeriodicTask) -> None:
     then.save()
     Run.objects.update(status=Status.SUCCEEDED)
     assert look() == [(NINE, "queued")]
+
+
+def test_it_starts_after_others_although_a_time_of_its_own_was_due_before(first: PeriodicTask) -> None:
+    then = hourly("then", handled_until=ELEVEN - MINUTE)
+    NextSlot.objects.filter(schedule=then).update(slot=ELEVEN, due_at=ELEVEN)
+    stored_schedules.assign(then, ChainTimes(after=("first",)))
+    links.assign(then.pk, ["first"], NOW)
+    SchedulePolicy.objects.filter(schedule=then).update(after=After.SUCCESS)
+    then.policy.after = After.SUCCESS
+    then.save()
+    assert states(then) == {ELEVEN: ("missed", "schedule_edited")}
+    ended(first, NOON)
+    NextSlot.objects.filter(schedule=first).update(slot=NOON + HOUR)
+    assert look(NOON + MINUTE) == [(NOON, "queued")]
 
 
 def test_a_deleted_follower_is_forgotten(first: PeriodicTask) -> None:

@@ -346,6 +346,52 @@ def test_a_one_off_schedule_runs_once_and_is_disabled() -> None:
     assert not NextSlot.objects.exists()
 
 
+def once_at(at: datetime) -> PeriodicTask:
+    """A schedule with this single time, planned by beat long before."""
+    clocked = ClockedSchedule.objects.create(clocked_time=at)
+    schedule = PeriodicTask.objects.create(name="once", task="probes.probe", clocked=clocked, one_off=True)
+    NextSlot.objects.update(slot=at, due_at=at, handled_until=NOON - HOUR)
+    return schedule
+
+
+def test_a_single_time_that_was_missed_can_be_given_a_new_one() -> None:
+    schedule = once_at(NOON)
+    ClockedSchedule.objects.update(clocked_time=NOON + 2 * HOUR)
+    ledger.sync([schedule.pk], NOON + 30 * MINUTE)
+    assert rows() == [(NOON, "missed")]
+    ledger.record_due(NOON + 2 * HOUR)
+    assert rows() == [(NOON, "missed"), (NOON + 2 * HOUR, "queued")]
+    assert not PeriodicTask.objects.filter(enabled=True).exists()
+
+
+def test_a_single_time_that_has_just_come_does_not_take_its_new_one_away() -> None:
+    schedule = once_at(NOON)
+    ClockedSchedule.objects.update(clocked_time=NOON + 2 * HOUR)
+    ledger.sync([schedule.pk], NOON + SECOND)
+    assert rows() == [(NOON, "queued")]
+    ledger.record_due(NOON + 2 * HOUR)
+    assert (NOON + 2 * HOUR, "queued") in rows()
+
+
+def test_a_schedule_limited_to_one_run_has_it_at_a_later_time_if_an_edit_missed_the_first() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE, one_off=True)
+    NextSlot.objects.update(slot=NOON, due_at=NOON)
+    CrontabSchedule.objects.update(minute="30")
+    ledger.sync([schedule.pk], NOON + 10 * MINUTE)
+    ledger.record_due(NOON + 30 * MINUTE)
+    ledger.record_due(NOON + 90 * MINUTE)
+    assert rows() == [(NOON, "missed"), (NOON + 30 * MINUTE, "queued")]
+
+
+def test_a_schedule_limited_to_one_run_has_no_second_one_because_of_an_edit() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE, one_off=True)
+    NextSlot.objects.update(slot=NOON, due_at=NOON)
+    CrontabSchedule.objects.update(minute="30")
+    ledger.sync([schedule.pk], NOON + SECOND)
+    assert (rows(), NextSlot.objects.count()) == ([(NOON, "queued")], 0)
+    assert not PeriodicTask.objects.filter(enabled=True).exists()
+
+
 def test_an_edit_never_creates_a_slot_in_the_past() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
     ledger.record_due(NOON)
