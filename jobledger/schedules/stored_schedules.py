@@ -176,6 +176,16 @@ def each_enabled(order_by: str) -> Iterator[tuple[str, PeriodicTask | None, str]
                 yield names[pk], loaded.schedules.get(pk), loaded.unreadable.get(pk, "")
 
 
+def locked() -> QuerySet[PeriodicTask]:
+    """Schedules to be edited, with a lock on their rows until the end of the transaction.
+
+    It excludes other edits, but not new runs that refer to a schedule: beat, which records them while it
+    holds the schedule's row in the ledger, and an edit, which needs that row last, would wait for each other.
+    """
+    found: QuerySet[PeriodicTask] = PeriodicTask.objects.select_for_update(no_key=True)
+    return found
+
+
 def timed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
     """Add the schedules' times, their policies, their ``timing`` and their ``target``."""
     timed: QuerySet[PeriodicTask] = _complete(schedules).annotate(timing=TIMING, target=TARGET)

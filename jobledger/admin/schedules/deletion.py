@@ -36,6 +36,7 @@ from jobledger.models import (
     SchedulePolicy,
     Subscription,
 )
+from jobledger.schedules import stored_schedules
 from jobledger.schedules.documents import NotRepresentableError, complete_document_of, named
 from jobledger.schedules.documents.keys import Document
 
@@ -143,7 +144,7 @@ def delete_schedule_seen(user: User, schedule: PeriodicTask, version: str | None
     if version is not None:
         # In the order in which a sync locks them.
         list(DeclaredSchedule.objects.select_for_update().filter(schedule=schedule))
-        stored = PeriodicTask.objects.select_for_update().filter(pk=schedule.pk).first()
+        stored = stored_schedules.locked().filter(pk=schedule.pk).first()
         if stored is None or snapshot_of(stored, SchedulePolicy.of(stored)).version != version:
             raise ConflictError
     delete_schedules(user, [schedule])

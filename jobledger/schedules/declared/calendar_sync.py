@@ -20,7 +20,8 @@ _AS_DECLARED = "as declared in code"
 @transaction.atomic
 def sync(name: str, entries: str, *, dry_run: bool = False, is_reset: bool = False) -> Outcome:
     """Apply one calendar; with ``is_reset``, whatever users have edited."""
-    stored = Calendar.objects.select_for_update().filter(name=name).first()
+    # As for schedules (`stored_schedules.locked`): an edit may be adding the calendar to one.
+    stored = Calendar.objects.select_for_update(no_key=True).filter(name=name).first()
     if stored is None:
         if not dry_run:
             made = Calendar.objects.create(name=name, entries=entries, declared=entries)

@@ -282,7 +282,7 @@ class EditForm:
         """Lock the schedule's row. Raises ConflictError if the schedule has changed."""
         if self.stored is None:
             return None
-        found = PeriodicTask.objects.select_for_update().filter(pk=self.stored.pk).first()
+        found = stored_schedules.locked().filter(pk=self.stored.pk).first()
         current = snapshot_of(found, SchedulePolicy.of(found)) if found else None
         if current is None or current.version != self._data.get(VERSION):
             raise ConflictError
