@@ -12,7 +12,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.alerts import watching
 from jobledger.jobs.declaration import AlertKind, Alerts
-from jobledger.models import Alert, Pause, Run, SchedulePolicy, Status, Trigger
+from jobledger.models import Alert, AlertRule, Pause, Run, SchedulePolicy, Status, Trigger
 from jobledger.schedules.due import ledger
 from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.builders import NOON
@@ -55,7 +55,8 @@ def test_a_limit_that_no_run_exceeds_does_not_keep_others_from_being_reported(
 ) -> None:
     monkeypatch.setattr(Probe, "alerts", Alerts(late_after=timedelta.max))
     monkeypatch.setattr(Probe, "expected_duration", timedelta(minutes=1))
-    rule(destination(), late_after=None)
+    AlertRule.objects.all().delete()
+    rule(destination())
     queued(10_000)
     running(started_at=timezone.now() - timedelta(minutes=2))
     assert scan() == ["slow"]
