@@ -38,6 +38,7 @@ from jobledger.alerts import recording
 from jobledger.compiled import Given
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import MAX_CATCH_UP, Concurrency, JobDeclaration, Misfire
+from jobledger.jobs.json_text import readable
 from jobledger.jobs.registry import Job
 from jobledger.models import (
     CANCEL_ACCEPTED,
@@ -70,6 +71,10 @@ class OverlapError(Exception):
         self.why = why
 
 
+class NoKeyError(Exception):
+    """A job's ``concurrency_key`` has failed: nobody knows what its run must not overlap with."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guard:
     """Which runs a run must not overlap with, and what happens if it would."""
@@ -92,7 +97,7 @@ FREE = Guard(key="", concurrency=Concurrency.ALLOW, max_queued=0)
 
 
 def guard_of(run: Run) -> Guard:
-    """The guard of a run, by the policy of its schedule or else of its job."""
+    """The guard of a run, by the policy of its schedule or else of its job. Raises NoKeyError."""
     job = registry.all_jobs().get(run.job)
     if job is None:
         return FREE
@@ -107,13 +112,25 @@ def guard_of(run: Run) -> Guard:
 def declared_guard(
     name: str, declared: type[JobDeclaration], options: dict[str, Any], chosen: str = ""
 ) -> Guard:
-    """The guard of a job with these options; a ``chosen`` policy overrides the job's own."""
+    """The guard of a job with these options; a ``chosen`` policy overrides the job's own.
+
+    Raises NoKeyError.
+    """
     concurrency = Concurrency(chosen or declared.concurrency)
     if concurrency is Concurrency.ALLOW:
         return FREE
-    suffix = declared.concurrency_key(options)[:100]
+    suffix = _own_key(name, declared, options)
     key = f"{name}:{suffix}" if suffix else name
     return Guard(key=key, concurrency=concurrency, max_queued=declared.max_queued)
+
+
+def _own_key(name: str, declared: type[JobDeclaration], options: dict[str, Any]) -> str:
+    try:
+        found: object = declared.concurrency_key(options)
+        return "" if found is None else readable(str(found))[:100]
+    except Exception as error:
+        text = f"The concurrency_key of {name} has raised {type(error).__name__}: {error}"
+        raise NoKeyError(text) from error
 
 
 def holder_of(key: str) -> Run | None:

@@ -132,8 +132,14 @@ def _given(call: Call) -> dict[str, Any]:
 
 
 def _guard(call: Call, request: dispatch.RunRequest) -> Guard:
-    """Not guarded if the job calls itself: the outer run holds the key and waits for this one."""
-    guard = overlap.declared_guard(request.job, call.declaration, request.options)
+    """Not guarded if the job calls itself: the outer run holds the key and waits for this one.
+
+    Raises CommandError if nobody knows with which runs it must not overlap.
+    """
+    try:
+        guard = overlap.declared_guard(request.job, call.declaration, request.options)
+    except overlap.NoKeyError as error:
+        raise CommandError(escaped(str(error))) from error
     return FREE if guard.key in runner.held_keys() else guard
 
 

@@ -23,6 +23,7 @@ from jobledger.runs import overlap, unanswered
 from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.ledger_connection import ledger_connection
+from jobledger.runs.outcome import outcome_of, traceback_of
 from jobledger.runs.publishing import publisher, wake_up
 
 _lock = threading.Lock()
@@ -50,8 +51,9 @@ def claim(run_id: UUID, *, worker: str, job: Job | None = None) -> Run | None:
     """Move a queued run to running, for this worker only.
 
     Returns None if it is not queued, or if it is too early or too late to start. A run that must not overlap
-    with a running one is skipped or has to wait, and is returned in its new state. If it is known which job
-    it is a run of, a single statement is usually enough.
+    with a running one is skipped or has to wait, and one of which nobody knows with what it must not overlap
+    fails: both are returned in their new state. If it is known which job it is a run of, a single statement
+    is usually enough.
     """
     by = {"worker": worker, "worker_identity": IDENTITY}
     return unanswered.certain(
@@ -113,6 +115,19 @@ def _start(run_id: UUID, by: dict[str, str], job: Job | None) -> Run | None:
     if run is None:
         publisher.postpone(run_id, clock.now())
         return None
-    now, guard = cast("Any", run).found_at, overlap.guard_of(run)
+    now = cast("Any", run).found_at
+    try:
+        guard = overlap.guard_of(run)
+    except overlap.NoKeyError as error:
+        return _failed(run, error)
     changes = {"started_at": now, "heartbeat_at": now, "publish_after": None}
     return run if overlap.start(run, guard, now, **changes, **by) else None
+
+
+def _failed(run: Run, error: overlap.NoKeyError) -> Run | None:
+    """The run, which must not start, since it may overlap with others; None if it is no longer queued."""
+    cause = error.__cause__ or error
+    if not publisher.fail(run, str(error), traceback_of(cause), why=outcome_of(cause).why):
+        return None
+    run.refresh_from_db()
+    return run

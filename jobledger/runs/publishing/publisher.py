@@ -230,11 +230,16 @@ def _try_send(run: Run, producer: Producer) -> bool:
 
 
 def _fail(run: Run, error: str, trace: str = "") -> None:
+    fail(run, error, trace, why=Why.of(Reason.NO_MESSAGE))
+
+
+def fail(run: Run, error: str, trace: str = "", *, why: Why) -> bool:
+    """Fail a queued run that cannot start; returns False if it is no longer queued."""
     # Errors about arguments quote them, and so do their tracebacks.
     error, trace = (
         secrets.without_secrets(run.job, run.options, each, args=run.args) for each in (error, trace)
     )
-    logger.warning("Cannot send the message of run %s of %s: %s", run.pk, run.job, error)
+    logger.warning("Run %s of %s cannot start: %s", run.pk, run.job, error)
     now = clock.now()
     ended = {
         "finished_at": now,
@@ -242,10 +247,11 @@ def _fail(run: Run, error: str, trace: str = "") -> None:
         "error": readable(error),
         "traceback": readable(trace),
     }
-    why = Why.of(Reason.NO_MESSAGE).columns
     with transaction.atomic():
-        if Run.objects.move(run.pk, from_status=Status.QUEUED, to=Status.FAILED, **ended, **why):
-            recording.run_ended(run, Status.FAILED, now)
+        if not Run.objects.move(run.pk, from_status=Status.QUEUED, to=Status.FAILED, **ended, **why.columns):
+            return False
+        recording.run_ended(run, Status.FAILED, now)
+    return True
 
 
 def _send(run: Run, producer: Producer) -> None:

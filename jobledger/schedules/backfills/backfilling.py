@@ -136,7 +136,10 @@ def backfill_of(run: Run) -> Backfill | None:
 
 def runs_alone(schedule: PeriodicTask) -> bool:
     """Whether the schedule's runs must not overlap, so that only one at a time is started."""
-    return bool(_guard(schedule, past_slots.target_of(schedule)).key)
+    try:
+        return bool(_guard(schedule, past_slots.target_of(schedule)).key)
+    except overlap.NoKeyError:  # none is started
+        return True
 
 
 def why_waiting(backfill: Backfill, now: datetime) -> str:
@@ -155,7 +158,10 @@ def why_waiting(backfill: Backfill, now: datetime) -> str:
         return f"{what} is paused {pausing.terms_of(pause, now)}"
     if problem := delivery.why_unroutable(schedule):
         return f"schedule {schedule.name!r} is broken: {problem}"
-    other = _other_run(schedule, _target_of(backfill), now)
+    try:
+        other = _other_run(schedule, _target_of(backfill), now)
+    except overlap.NoKeyError as error:
+        return str(error)
     if other is None:
         return ""
     return f"run {other.short_id} of the same job is {other.get_status_display()}"
@@ -312,7 +318,14 @@ def _other_run(schedule: PeriodicTask, target: Target, now: datetime) -> Run | N
     if (running := others.filter(status=Status.RUNNING, concurrency_key=key).first()) is not None:
         return running
     queued = others.newest_startable(now).filter(job=target.job).select_related("schedule__policy")
-    return next((run for run in queued[:OTHERS_LOOKED_AT] if overlap.guard_of(run).key == key), None)
+    return next((run for run in queued[:OTHERS_LOOKED_AT] if _has_key(run, key)), None)
+
+
+def _has_key(run: Run, key: str) -> bool:
+    try:
+        return overlap.guard_of(run).key == key
+    except overlap.NoKeyError:  # it is going to fail
+        return False
 
 
 def _run_ids(backfill: Backfill) -> Sequence[uuid.UUID]:

@@ -20,6 +20,7 @@ from django.utils import timezone
 from jobledger import brokers, clock
 from jobledger.admin.runs import changes
 from jobledger.conf import settings
+from jobledger.escapes import escaped
 from jobledger.jobs import registry
 from jobledger.jobs.options import OptionsError, check_bounds, from_argv, options_for_worker
 from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of
@@ -187,7 +188,10 @@ def _create(job: Job, given: dict[str, Any], routing: dict[str, Any]) -> Run:
         username=operating_system_user(),
         routing=routing,
     )
-    guard = overlap.declared_guard(job.name, job.declaration, given)
+    try:
+        guard = overlap.declared_guard(job.name, job.declaration, given)
+    except overlap.NoKeyError as error:
+        raise CommandError(escaped(str(error))) from error
     if (why := overlap.why_not_now(guard)) is not None:
         return dispatch.skip(request, why=why, exit_code=os.EX_TEMPFAIL)
 

@@ -24,6 +24,7 @@ from jobledger.runs import dispatch, overlap, reasons
 from jobledger.runs.execution import calls, runner
 from jobledger.runs.overlap import Guard, OverlapError
 from jobledger.runs.publishing import intervals, publisher
+from tests.probes.management.commands.lasting import Command as Lasting
 from tests.unit.builders import NOON, override
 from tests.unit.side_by_side import side_by_side
 
@@ -367,6 +368,46 @@ def test_the_policy_of_a_schedule_overrides_that_of_its_job() -> None:
 def test_a_job_can_narrow_its_concurrency_key() -> None:
     assert overlap.guard_of(Run(job="lasting", options={"tenant": "a"})).key == "lasting:a"
     assert overlap.guard_of(Run(job="lasting", options={})).key == "lasting"
+
+
+@pytest.mark.parametrize(("found", "key"), [(7, "lasting:7"), (None, "lasting"), ("a\0b", "lasting:a␀b")])
+def test_a_concurrency_key_may_be_anything_that_has_a_text(
+    found: object, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lasting, "concurrency_key", lambda options: found)
+    assert overlap.guard_of(Run(job="lasting", options={})).key == key
+
+
+@pytest.fixture
+def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job of which nobody knows what it must not overlap with."""
+    monkeypatch.setattr(Lasting, "concurrency_key", lambda options: options["shop"])
+
+
+UNKNOWN_KEY = "The concurrency_key of lasting has raised KeyError: 'shop'"
+
+
+def test_a_run_whose_concurrency_key_cannot_be_told_fails_instead_of_waiting_forever(keyless: None) -> None:
+    run = queued(job="lasting", publish_after=NOON)
+    ended = runner.execute(run.pk, worker="w", job=registry.find("lasting"))
+    assert ended is not None
+    run.refresh_from_db()
+    assert (run.status, run.reason, run.reason_details) == ("failed", "exception", {"type": "KeyError"})
+    assert (run.error, run.started_at, run.publish_after) == (UNKNOWN_KEY, None, None)
+    assert "in <lambda>" in run.traceback
+    assert reasons.explanation(ended.run) == UNKNOWN_KEY
+
+
+def test_on_the_command_line_it_does_not_start_either(keyless: None) -> None:
+    with pytest.raises(CommandError, match="has raised KeyError"):
+        call_command("lasting")
+    assert not Run.objects.exists()
+
+
+def test_a_call_of_it_says_so_at_once(keyless: None) -> None:
+    with pytest.raises(CommandError, match="has raised KeyError"):
+        call_command("jobledger", "call", "lasting")
+    assert not Run.objects.exists()
 
 
 def test_a_job_that_no_longer_exists_has_no_guard() -> None:

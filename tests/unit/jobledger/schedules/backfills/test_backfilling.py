@@ -32,6 +32,7 @@ from jobledger.schedules.backfills.backfilling import LOOK_EVERY, Terms
 from jobledger.schedules.backfills.past_slots import BackfillError
 from jobledger.schedules.backfills.progress import Progress, progress_of
 from jobledger.schedules.due import slot_runs
+from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.jobledger.alerts.builders import CANCELLED, CRASH, LOST, destination, rule
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 from tests.unit.side_by_side import side_by_side
@@ -449,6 +450,29 @@ def test_it_waits_while_another_run_of_a_job_that_must_not_overlap_is_live(
     assert advance() == []
     assert f"run {other.short_id} of the same job" in backfilling.why_waiting(backfill, NOW)
     Run.objects.update(status=Status.SUCCEEDED)
+    assert advance() == [NINE]
+
+
+def test_it_waits_while_nobody_knows_with_what_its_runs_must_not_overlap(
+    schedule: PeriodicTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backfill = start(schedule)
+    with monkeypatch.context() as patch:
+        patch.setattr(Probe, "concurrency_key", lambda options: options["shop"])
+        assert backfilling.runs_alone(schedule)
+        assert advance() == []
+        assert backfilling.why_waiting(backfill, NOON).endswith("has raised KeyError: 'shop'")
+    assert advance() == [NINE]
+
+
+def test_it_does_not_wait_for_a_run_that_is_going_to_fail_for_want_of_its_key(
+    schedule: PeriodicTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Probe, "concurrency_key", lambda options: options["words"][0])
+    Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, options={})
+    PeriodicTask.objects.update(kwargs='{"words": ["here"]}')
+    schedule.refresh_from_db()
+    start(schedule)
     assert advance() == [NINE]
 
 
