@@ -83,8 +83,10 @@ def run_ended(run: Run, status: Status, now: datetime) -> None:
         if run.trigger == Trigger.BACKFILL:
             return  # alerts are about the backfill as a whole, once it has ended
         pings.run_ended(run, status, now)
-        events = list(_events_of_end(run, status, now))
-        record(events, now)
+        events, book = list(_events_of_end(run, status, now)), RuleBook.load()
+        record(events, book, now)
+        if status is Status.SUCCEEDED and run.trigger not in ATTENDED:
+            _end_other_streaks(run, book)
 
 
 def is_silent_success(began_since: Combinable) -> Q:
@@ -107,7 +109,7 @@ def runs_ended(runs: Iterable[Run], now: datetime) -> None:
     """The same for runs that were not executed; their status is on the rows, which may be a queryset."""
     with _harmless("runs that were not executed"):
         reports.runs_not_executed(runs, now)
-        record(_grouped(runs), now)
+        record(_grouped(runs), RuleBook.load(), now)
 
 
 def backfill_failed(
@@ -133,12 +135,11 @@ def backfill_failed(
         write([(rule, event, saying) for rule in told], now)
 
 
-def record(events: Iterable[Event], now: datetime) -> None:
+def record(events: Iterable[Event], book: RuleBook, now: datetime) -> None:
     """Advance the streaks of the rules that apply, and write the alerts.
 
     The events are not even looked at if nobody would hear of them.
     """
-    book = RuleBook.load()
     if book.is_mute:
         return
     pairs = [
@@ -309,6 +310,18 @@ def _locked_states(pairs: Sequence[tuple[Rule, Event]]) -> dict[tuple[str, int, 
         )
         states = {(state.job, state.schedule_key, state.rule): state for state in found.all()}
     return states
+
+
+def _end_other_streaks(run: Run, book: RuleBook) -> None:
+    """Forget what rules that do not apply at present have told of: this success is not news for them.
+
+    They may be disabled for a while, or replaced by more specific ones. Otherwise, they would take the next
+    failure that they are about for one that they have told.
+    """
+    applying = [rule.key for rule in book.rules_of(run.job, run.schedule_id)]
+    states = AlertState.objects.filter(job=run.job, schedule_key=run.schedule_id or 0)
+    if others := list(states.exclude(rule__in=applying).values_list("pk", flat=True)):
+        AlertState.objects.filter(pk__in=others).delete()
 
 
 def _save(states: Any) -> None:

@@ -274,7 +274,7 @@ def test_a_steady_success_writes_nothing_and_reads_little() -> None:
     with CaptureQueriesContext(connection) as queries:
         recording.run_ended(run, Status.SUCCEEDED, timezone.now())
     kinds = [each["sql"].split()[0] for each in queries]
-    assert kinds == ["SAVEPOINT", "SELECT", "SELECT", "RELEASE"]
+    assert kinds == ["SAVEPOINT", "SELECT", "SELECT", "SELECT", "RELEASE"]
 
 
 def test_after_enough_successes_nothing_is_remembered_in_the_database() -> None:
@@ -344,6 +344,36 @@ def test_a_disabled_rule_has_no_effect() -> None:
     rule(destination(), enabled=False)
     fail()
     assert told() == []
+
+
+@pytest.mark.parametrize("change", ["disabled", "replaced", "without destination"])
+def test_a_rule_that_did_not_apply_when_a_run_succeeded_tells_the_next_failure(change: str) -> None:
+    to = destination()
+    general = rule(to)
+    fail()
+    if change == "disabled":
+        AlertRule.objects.update(enabled=False)
+    elif change == "replaced":
+        rule(destination("other"), name="of the job", job="probe")
+    else:
+        AlertDestination.objects.update(enabled=False)
+    succeed()
+    AlertRule.objects.exclude(pk=general.pk).delete()
+    AlertRule.objects.update(enabled=True)
+    AlertDestination.objects.update(enabled=True)
+    fail()
+    assert told() == ["failed", "failed"]
+
+
+def test_a_rule_that_did_not_apply_for_a_while_does_not_repeat_itself_without_a_success() -> None:
+    rule(destination())
+    fail()
+    AlertRule.objects.update(enabled=False)
+    fail()
+    succeed(trigger=Trigger.CLI)
+    AlertRule.objects.update(enabled=True)
+    fail()
+    assert told() == ["failed"]
 
 
 def test_a_job_declares_its_own_rule(monkeypatch: pytest.MonkeyPatch) -> None:
