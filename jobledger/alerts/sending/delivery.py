@@ -10,7 +10,7 @@ If the destination does not accept the message, its deliveries wait again, and t
 for a time that doubles with each failure. A delivery that has been due for longer than the deadline is given
 up. If the process dies while it is sending, nobody knows whether the message has arrived: it is not sent
 again, because nothing is told twice, and the admin says so. If the database fails before anything is sent,
-the process itself knows that, and lets it wait again.
+or when the destination has not accepted it, the process itself knows that, and lets it wait again.
 """
 
 import uuid
@@ -35,6 +35,7 @@ from jobledger.models import (
     DestinationKind,
     ServiceProcess,
 )
+from jobledger.outages import is_outage
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.service.presence import ABSENT_AFTER
 
@@ -80,27 +81,38 @@ def deliver(destination_id: int) -> bool:
     message_id = uuid.uuid4()
     try:
         claimed = claim(destination_id, clock.now(), message_id)
-        if claimed is not None and claimed.destination.kind == DestinationKind.USER:
-            claimed = _without_unwanted(claimed)
+        if claimed is None or not (sent := _send(claimed)):
+            return False
     except Error:
         # It may be on record that it is being sent, even if the database has not answered.
         _unsent[message_id] = destination_id
         raise
-    if claimed is None:
-        return False
+    _record_success(sent)
+    return True
+
+
+def _send(claimed: Claimed) -> Claimed | None:
+    """Send the message; returns what it is about, or None if nothing was sent, which is on record then.
+
+    An outage of the database is raised: whether it is noticed before the message is sent, or once the
+    destination has not accepted it, nothing was sent.
+    """
     try:
-        text = message.compose(claimed.alerts)
-        if claimed.destination.kind == DestinationKind.USER:
-            text = subscriptions.with_unsubscribe(text, claimed.destination, claimed.alerts)
-        destinations.send(claimed.destination, text, claimed.message_id)
+        is_user = claimed.destination.kind == DestinationKind.USER
+        wanted = _without_unwanted(claimed) if is_user else claimed
+        if wanted is not None:
+            text = message.compose(wanted.alerts)
+            if is_user:
+                text = subscriptions.with_unsubscribe(text, wanted.destination, wanted.alerts)
+            destinations.send(wanted.destination, text, wanted.message_id)
     except NotDeliveredError as error:
         _record_failure(claimed, str(error))
-        return False
+        return None
     except Exception as error:
-        _record_failure(claimed, f"{type(error).__name__}; see the log.")
+        if not is_outage(error):
+            _record_failure(claimed, f"{type(error).__name__}; see the log.")
         raise
-    _record_success(claimed)
-    return True
+    return wanted
 
 
 def send_test(destination: AlertDestination) -> None:

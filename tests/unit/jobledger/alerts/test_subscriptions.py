@@ -202,7 +202,7 @@ def test_a_success_reads_subscriptions_only_if_there_are_any(django_assert_num_q
     run = Run.objects.create(job="probe", trigger="schedule", status=Status.SUCCEEDED)
     from jobledger.alerts import recording
 
-    with django_assert_num_queries(6):  # a savepoint, the rules, the subscriptions, the streaks, and those of others
+    with django_assert_num_queries(6):  # a savepoint, the rules, subscriptions, streaks, and those of others
         recording.run_ended(run, Status.SUCCEEDED, timezone.now())
 
 

@@ -11,8 +11,9 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from jobledger.alerts import subscriptions
-from jobledger.alerts.sending import delivery, destinations
+from jobledger.alerts.sending import delivery, destinations, message
 from jobledger.alerts.sending.background import Background
+from jobledger.alerts.sending.destinations import NotDeliveredError
 from jobledger.alerts.sending.message import Message
 from jobledger.models import AlertDelivery, AlertDestination, DestinationKind
 from tests.unit.jobledger.alerts.builders import destination, fail, rule
@@ -80,6 +81,66 @@ def test_one_is_sent_that_the_database_failed_to_say_is_still_wanted(
     assert states() == [("sending", 1)]
     delivery.take_back()
     assert states() == [("waiting", 0)]
+
+
+def fails(error: Exception) -> Callable[..., object]:
+    def call(*args: Any, **kwargs: Any) -> object:
+        raise error
+
+    return call
+
+
+DOWN = OperationalError("the database is down")
+
+
+def test_an_alert_whose_run_cannot_be_read_for_the_message_is_sent_later(
+    due: AlertDestination, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(message, "compose", fails(DOWN))
+        with pytest.raises(OperationalError):
+            delivery.deliver(due.pk)
+    due.refresh_from_db()
+    assert (due.error, due.failures) == ("", 0)
+    delivery.take_back()
+    assert delivery.deliver(due.pk)
+    assert (sent, states()) == (["probe failed: RuntimeError: boom"], [("delivered", 1)])
+
+
+def test_an_alert_that_is_not_accepted_while_the_database_is_down_is_sent_later(
+    due: AlertDestination, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(destinations, "send", fails(NotDeliveredError("no network")))
+        patch.setattr(delivery, "_record_failure", fails(DOWN))
+        with pytest.raises(OperationalError):
+            delivery.deliver(due.pk)
+    delivery.take_back()
+    assert delivery.deliver(due.pk)
+    assert (sent, states()) == (["probe failed: RuntimeError: boom"], [("delivered", 1)])
+
+
+def test_an_alert_that_was_accepted_while_the_database_is_down_is_not_sent_again(
+    due: AlertDestination, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery, "_record_success", fails(DOWN))
+        with pytest.raises(OperationalError):
+            delivery.deliver(due.pk)
+    delivery.take_back()
+    assert not delivery.deliver(due.pk)
+    assert (len(sent), states()) == (1, [("sending", 1)])
+
+
+def test_a_mistake_of_whoever_knows_what_a_user_may_see_loses_no_alert(
+    due: AlertDestination, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    AlertDestination.objects.update(kind=DestinationKind.USER)
+    monkeypatch.setattr(subscriptions, "wanted", fails(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        delivery.deliver(due.pk)
+    due.refresh_from_db()
+    assert (due.busy_until, due.failures, states()) == (None, 1, [("waiting", 1)])
 
 
 def test_what_another_process_has_marked_since_is_left_alone(
