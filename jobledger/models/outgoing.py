@@ -13,6 +13,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.models.run import Run
+from jobledger.models.states import LIVE
 
 CLAIMED_FOR = timedelta(minutes=1)
 FIRST_BACKOFF = timedelta(seconds=10)
@@ -42,8 +43,12 @@ class OutgoingQuerySet(models.QuerySet[Any]):
         self.filter(pk=failed.pk).update(error=error)
 
     def forget(self, now: datetime) -> None:
-        """Delete those of more than a day ago that were sent or given up."""
-        self.filter(due_at=None, created_at__lte=now - KEPT_FOR).delete()
+        """Delete those of more than a day ago that were sent or given up, unless their run goes on.
+
+        The start of a run that is forgotten would be recorded and sent again.
+        """
+        old = self.filter(due_at=None, created_at__lte=now - KEPT_FOR)
+        old.exclude(run__in=Run.objects.filter(status__in=LIVE).values("pk")).delete()
 
 
 class Outgoing(models.Model):

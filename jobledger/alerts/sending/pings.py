@@ -62,6 +62,8 @@ def run_ended(run: Run, status: Status, now: datetime) -> None:
     event = EVENTS.get(status)
     if event is None or run.schedule_id is None or not monitored(run.schedule_id).exists():
         return
+    # A start that was not accepted yet must not be told after the end.
+    Ping.objects.filter(run=run.pk, event=PingEvent.START, due_at__gt=now).update(due_at=None)
     # It may have been too short for beat to notice its start.
     events = [PingEvent.START, event] if run.started_at else [event]
     _create([(run, each) for each in events], now)

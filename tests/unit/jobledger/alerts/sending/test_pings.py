@@ -74,6 +74,33 @@ def test_a_run_that_was_too_short_to_be_seen_pings_both_in_order(monitor: Receiv
     assert monitor.paths == [f"/uuid/start?rid={run.pk}", f"/uuid?rid={run.pk}"]
 
 
+def test_a_start_is_never_told_after_the_end(clock: time_machine.Traveller) -> None:
+    with web_server(statuses={"/uuid/start": 503}) as received:
+        run = running(schedule=monitored(received.port))
+        send_all()
+        attempts.end(run, SUCCESS)
+        send_all()
+        clock.shift(60)
+        send_all()
+    assert received.paths == [f"/uuid/start?rid={run.pk}", f"/uuid?rid={run.pk}"]
+
+
+def test_the_start_of_a_run_that_lasts_for_days_is_told_once(
+    monitor: Received, clock: time_machine.Traveller
+) -> None:
+    run = running(schedule=monitored(monitor.port))
+    send_all()
+    clock.shift(timedelta(days=2))
+    pings.tidy(timezone.now())
+    send_all()
+    attempts.end(run, SUCCESS)
+    send_all()
+    assert monitor.paths == [f"/uuid/start?rid={run.pk}", f"/uuid?rid={run.pk}"]
+    clock.shift(timedelta(days=2))
+    pings.tidy(timezone.now())
+    assert not Ping.objects.exists()
+
+
 @pytest.mark.parametrize(("outcome", "suffix"), [(CRASH, "/1"), (TIMED_OUT, "/124"), (LOST, "/fail")])
 def test_a_failed_run_pings_with_its_exit_code(monitor: Received, outcome: object, suffix: str) -> None:
     run = end(outcome, schedule=monitored(monitor.port))  # type: ignore[arg-type]
