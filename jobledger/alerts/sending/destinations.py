@@ -106,7 +106,8 @@ def _send_mail(addresses: list[str], message: Message, message_id: UUID) -> None
 def _send_to_url(url: str, message: Message) -> None:
     apprise = _apprise()
     with _withheld():
-        target = apprise.Apprise.instantiate(url)
+        # Whoever follows a redirect leaves the message behind, and a login page answers 200 as well.
+        target = apprise.Apprise.instantiate(url, asset=apprise.AppriseAsset(http_redirects=False))
     if target is None:
         raise NotDeliveredError("Apprise does not support this URL.")
     target.socket_connect_timeout = CONNECT_SECONDS

@@ -24,6 +24,7 @@ from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 from jobledger.sentry import doubles, events, reports, sending
 from jobledger.tracing import context
 from tests.ports import free_port
+from tests.receivers import web_server
 from tests.unit.builders import override
 from tests.unit.jobledger.alerts.builders import CANCELLED, CRASH, LOST, TIMED_OUT, end, fail, running
 from tests.unit.jobledger.sentry.receiver import Sentry, sentry_server
@@ -196,6 +197,16 @@ def test_a_server_that_is_down_gets_the_event_later(
         clock.shift(1)
         send_all()
         assert len(received.events) == 1
+
+
+def test_a_redirect_accepts_nothing(settings: Settings) -> None:
+    with web_server(statuses={"/api": 302}, location="/login") as received:
+        override(settings, SENTRY_DSN=f"http://key@127.0.0.1:{received.port}/7")
+        fail()
+        send_all()
+    report = SentryReport.objects.get()
+    assert (report.sent_at, report.error) == (None, "HTTP Error 302: Found")
+    assert report.due_at is not None
 
 
 def test_a_server_that_is_down_is_not_asked_for_each_event(sentry: Sentry) -> None:

@@ -89,6 +89,20 @@ def test_a_failure_arrives_at_a_url(clock: time_machine.Traveller) -> None:
     assert "probe failed: RuntimeError: boom" in body
 
 
+@pytest.mark.parametrize(("addition", "is_accepted"), [("", False), ("?redirect=yes", True)])
+def test_a_redirect_is_no_delivery_unless_the_url_says_so(
+    clock: time_machine.Traveller, addition: str, is_accepted: bool
+) -> None:
+    with web_server(statuses={"/hook": 302}, location="/login") as server:
+        to = url(server.port, f"hook{addition}")
+        rule(to)
+        fail()
+        clock.shift(30)
+        assert deliver_all() == is_accepted
+    to.refresh_from_db()
+    assert ("302" in to.error) != is_accepted
+
+
 def test_an_alert_waits_for_others_like_it(clock: time_machine.Traveller, smtp: Received) -> None:
     rule(destination())
     fail()
