@@ -18,6 +18,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DATABASE_SCHEMES = ("postgres", "postgresql", "sqlite")
 BROKERS = ("redis", "rediss", "redis+socket", "sentinel")
 RABBITMQ = ("amqp", "amqps")
+DAYS = "a number of days of at least 1"
 SENTINEL, SENTINEL_PORT = "sentinel://", 26379
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0", "")
 
@@ -91,11 +92,13 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
 
     def days(self, name: str, default: float) -> float | None:
         """A number of days; None for ``forever``."""
-        expected = "a number of days of at least 1, or forever"
         if self.text(name).lower() == "forever":
             return None
-        value = self._parsed(name, float, str(default), expected)
-        return self._checked(name, value, lambda it: 1 <= it < float("inf"), expected)
+        return self._days(name, default, f"{DAYS}, or forever")
+
+    def limited_days(self, name: str, default: float) -> float:
+        """A number of days."""
+        return self._days(name, default, DAYS)
 
     def zone(self, name: str, default: str) -> str:
         """The name of a time zone."""
@@ -157,6 +160,10 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         expected = "a URL such as smtp+tls://user:password@mail.example.com:587"
         url = self.text(name)
         return self._from_url(name, url, self.EMAIL_SCHEMES, self.email_url_config, expected) if url else {}
+
+    def _days(self, name: str, default: float, expected: str) -> float:
+        value = self._parsed(name, float, str(default), expected)
+        return self._checked(name, value, lambda it: 1 <= it < float("inf"), expected)
 
     def _parsed(self, name: str, parse: Callable[[str], T], default: str, expected: str) -> T:
         try:

@@ -383,7 +383,7 @@ JOBLEDGER = validated(
         "KEEP_RUNS": env.whole("KEEP_RUNS", 100),
         "KEEP_AUDIT_DAYS": env.days("KEEP_AUDIT_DAYS", 30),
         "METRICS_TOKEN": env.text("METRICS_TOKEN"),
-        "API_TOKEN_MAX_DAYS": env.days("API_TOKEN_MAX_DAYS", 365),
+        "API_TOKEN_MAX_DAYS": env.limited_days("API_TOKEN_MAX_DAYS", 365),
         "API_REQUESTS_PER_MINUTE": env.whole("API_REQUESTS_PER_MINUTE", 300),
         "API_ADDRESS_REQUESTS_PER_MINUTE": env.whole("API_ADDRESS_REQUESTS_PER_MINUTE", 600),
         "API_CLIENT_ADDRESS": "proj.sign_in.client_address.client_address",
