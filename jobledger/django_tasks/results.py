@@ -89,7 +89,9 @@ def _arguments(run: Run, function: TaskFunction) -> tuple[list[Any], dict[str, A
     """As they were given to ``enqueue``, even if the function has other arguments by now."""
     args, kwargs = list[Any](), dict[str, Any]()
     by_position = run.enqueued_as.get("by_position", ())
-    for name, value in run.options.items():
+    # PostgreSQL does not keep the order of an object's keys.
+    first = {name: run.options[name] for name in by_position if name in run.options}
+    for name, value in {**first, **run.options}.items():
         match function.kind_of(name), value:
             case Parameter.VAR_POSITIONAL, list():
                 args += value

@@ -113,6 +113,14 @@ def test_positional_only_and_keyword_only_arguments_arrive() -> None:
     )
 
 
+def test_arguments_are_in_their_order_whatever_that_of_the_stored_object() -> None:
+    result = tasks.address.enqueue("anna", "Hello", urgent=True)
+    # PostgreSQL sorts the keys of an object by their length.
+    Run.objects.update(options={"urgent": True, "subject": "Hello", "to": "anna"})
+    read = tasks.address.get_result(result.id)
+    assert (read.args, read.kwargs) == (["anna", "Hello"], {"urgent": True})
+
+
 def test_a_coroutine_function_is_awaited() -> None:
     assert deliver(tasks.wait.enqueue(0)).return_value == "waited"
 
