@@ -67,11 +67,14 @@ class Omission:
 
 def exports() -> Iterator[Export | Omission]:
     """All schedules, by name."""
-    for schedule in stored_schedules.timed(PeriodicTask.objects.order_by("name")):
+    for name, schedule, unreadable in stored_schedules.each(PeriodicTask.objects.order_by("name")):
+        if schedule is None:
+            yield Omission(name=name, reason=unreadable)
+            continue
         try:
             yield _export(schedule)
         except (NotExpressibleError, RuleError, OptionsError) as error:
-            yield Omission(name=schedule.name, reason=str(error))
+            yield Omission(name=name, reason=str(error))
 
 
 def _export(schedule: PeriodicTask) -> Export:

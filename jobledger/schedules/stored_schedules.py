@@ -149,28 +149,37 @@ def load(schedule_ids: Collection[int]) -> Loaded:
 
     An unreadable row does not affect the others.
     """
-    return _load(timed(PeriodicTask.objects.filter(enabled=True)), schedule_ids)
+    return _load(timed(_enabled()), schedule_ids)
 
 
 def load_for_forecast(schedule_ids: Collection[int]) -> Loaded:
     """The same without ``timing`` and ``target``, which take a third of the time."""
-    return _load(_complete(PeriodicTask.objects.filter(enabled=True)), schedule_ids)
+    return _load(_complete(_enabled()), schedule_ids)
 
 
-def _load(enabled: QuerySet[PeriodicTask], schedule_ids: Collection[int]) -> Loaded:
+def _enabled() -> QuerySet[PeriodicTask]:
+    found: QuerySet[PeriodicTask] = PeriodicTask.objects.filter(enabled=True)
+    return found
+
+
+def _load(schedules: QuerySet[PeriodicTask], schedule_ids: Collection[int]) -> Loaded:
     try:
-        return Loaded(schedules=enabled.in_bulk(schedule_ids), unreadable={})
+        return Loaded(schedules=schedules.in_bulk(schedule_ids), unreadable={})
     except UNREADABLE:
-        return _load_one_by_one(enabled, schedule_ids)
+        return _load_one_by_one(schedules, schedule_ids)
 
 
 def each_enabled(order_by: str) -> Iterator[tuple[str, PeriodicTask | None, str]]:
-    """Yield every enabled schedule, read in batches: its name, and the schedule or why it is unreadable."""
-    enabled = PeriodicTask.objects.filter(enabled=True).order_by(order_by)
-    names = dict(enabled.values_list("pk", "name"))
+    """Yield every enabled schedule, as ``each``."""
+    return each(_enabled().order_by(order_by))
+
+
+def each(schedules: QuerySet[PeriodicTask]) -> Iterator[tuple[str, PeriodicTask | None, str]]:
+    """Yield the schedules, read in batches: the name of each, and the schedule or why it is unreadable."""
+    names = dict(schedules.values_list("pk", "name"))
     remaining = iter(names)
     while batch := list(islice(remaining, READ_BATCH_SIZE)):
-        loaded = load(batch)
+        loaded = _load(timed(schedules), batch)
         for pk in batch:
             if pk in loaded.schedules or pk in loaded.unreadable:
                 yield names[pk], loaded.schedules.get(pk), loaded.unreadable.get(pk, "")
@@ -205,16 +214,16 @@ def prefetch_times(schedules: Sequence[PeriodicTask]) -> None:
         prefetch_related_objects(schedules[first : first + PREFETCH_BATCH_SIZE], *KINDS)
 
 
-def _load_one_by_one(enabled: QuerySet[PeriodicTask], schedule_ids: Collection[int]) -> Loaded:
-    schedules: dict[int, PeriodicTask] = {}
+def _load_one_by_one(schedules: QuerySet[PeriodicTask], schedule_ids: Collection[int]) -> Loaded:
+    found: dict[int, PeriodicTask] = {}
     unreadable: dict[int, str] = {}
     for pk in schedule_ids:
         try:
-            schedules |= enabled.in_bulk([pk])
+            found |= schedules.in_bulk([pk])
         except UNREADABLE as error:
             messages = error.messages if isinstance(error, ValidationError) else [str(error)]
             unreadable[pk] = "; ".join(messages)
-    return Loaded(schedules=schedules, unreadable=unreadable)
+    return Loaded(schedules=found, unreadable=unreadable)
 
 
 def times_of(schedule: PeriodicTask) -> Times:

@@ -26,6 +26,7 @@ from jobledger.schedules.stored_times import (
     StoredTimes,
 )
 from proj.state import BASE_DIR
+from tests.unit.jobledger.admin.schedules.schedules import unreadable
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
@@ -176,6 +177,14 @@ def test_what_cron_cannot_express_is_listed(times: StoredTimes, reason: str) -> 
 def test_an_ordinary_task_is_listed() -> None:
     PeriodicTask.objects.create(name="task", task="other.task", crontab=schedule("x").crontab)
     assert "“task” is not exported: it starts the Celery task other.task" in exported()[1]
+
+
+def test_a_schedule_that_cannot_be_read_is_listed_and_others_are_exported() -> None:
+    schedule("mine")
+    unreadable(schedule("broken", enabled=False))
+    stdout, stderr = exported()
+    assert "# mine\n" in stdout
+    assert "“broken” is not exported: Invalid timezone 'Mars/Olympus'" in stderr
 
 
 @pytest.mark.parametrize("text", ["a\nb", "\x1b[2J", "x" * 1000])
