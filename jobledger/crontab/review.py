@@ -48,6 +48,7 @@ from jobledger.schedules.stored_times import CronTimes
 
 SLOTS = 5
 MAX_NAME_LENGTH = 200
+MAX_SUFFIX_LENGTH = 100
 MAILTO = "MAILTO"
 
 
@@ -202,7 +203,9 @@ def _name(plan: Plan, suffix: str = "") -> str:
 
 
 def _suffix(plan: Plan) -> str:
-    return f" ({plan.times.expression} {plan.times.zone})"
+    """The time; empty if it is too long for a name, so that a number tells the schedules apart."""
+    text = f" ({plan.times.expression} {plan.times.zone})"
+    return text if len(text) <= MAX_SUFFIX_LENGTH else ""
 
 
 def _with_name(finding: Finding, names: Mapping[tuple[Any, ...], str]) -> Finding:
@@ -262,7 +265,9 @@ class _Existing:
         self._by_meaning: dict[tuple[Any, ...], tuple[PeriodicTask, Plan]] = {}
         self._by_line: dict[str, PeriodicTask] = {}
         self._in_crontab: set[str] = set()
-        for schedule in stored_schedules.timed(PeriodicTask.objects.filter(candidates).order_by("pk")):
+        for _, schedule, _ in stored_schedules.each(PeriodicTask.objects.filter(candidates).order_by("pk")):
+            if schedule is None:
+                continue
             line = SchedulePolicy.of(schedule).imported_line
             self._by_line.setdefault(line, schedule)
             plan = _plan_of(schedule, plans) if schedule.task in tasks else None
@@ -272,9 +277,8 @@ class _Existing:
             if meaning in meanings or line in lines:
                 self._in_crontab.add(schedule.name)
         names = {name for plan in plans for name in (plan.name, *_earlier_names(plan))}
-        self._by_name = {
-            each.name: each for each in stored_schedules.timed(PeriodicTask.objects.filter(name__in=names))
-        }
+        # Without its times, which may be unreadable.
+        self._by_name = {each.name: each for each in PeriodicTask.objects.filter(name__in=names)}
 
     def compared(self, finding: Finding, plan: Plan) -> Finding:
         if (found := self._by_meaning.get(plan.meaning)) is not None:

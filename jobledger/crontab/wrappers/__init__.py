@@ -129,11 +129,13 @@ def _split(text: str, words: Sequence[str]) -> Effect:
 
 
 def _container(options: Options, words: Sequence[str]) -> Effect:
+    if not words:
+        return NOTHING
     variables = dict(parted(value) for option, value in options if option in ("-e", "--env"))
     folder = next((value for option, value in options if option in ("-w", "--workdir")), "")
     where = f"it runs in the container {words[0]!r}: the worker must be built from the same image"
     notes = (where, *_on_variable_files(options))
-    return Effect(variables=variables, folder=folder, notes=notes) if words else NOTHING
+    return Effect(variables=variables, folder=folder, notes=notes)
 
 
 def _pod(options: Options, words: Sequence[str]) -> Effect:

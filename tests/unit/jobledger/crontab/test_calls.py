@@ -512,6 +512,7 @@ def test_what_hides_failures_is_found(command: str, hidden: str) -> None:
         ("nice --odd ./manage.py x", "`nice` has an option that is not understood here"),
         ("docker compose up", "it runs `docker compose up`"),
         ("docker", "it runs `docker`"),
+        ("docker exec -it", "it runs no command"),
         ("env A=b", "it runs no command"),
         ("A=b", "it runs no command"),
         ("cd /srv", "it runs no command"),

@@ -11,6 +11,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.stored_times import CronTimes
+from tests.unit.jobledger.admin.schedules.schedules import unreadable
 from tests.unit.jobledger.schedules.stock import stock_cron
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
@@ -181,3 +182,17 @@ def test_lines_that_differ_only_in_their_limits_do_not_mean_the_same(tmp_path: P
     limits = "time limit “none”, here “10 min, then 30 s to clean up”"
     assert f"it starts the same as line 1, whose limits the schedule has: {limits}; cron runs" in printed
     assert "means the same" not in printed
+
+
+def test_a_time_that_is_too_long_for_a_name_is_replaced_by_a_number(tmp_path: Path) -> None:
+    every_minute = f"{','.join(map(str, range(60)))} {','.join(map(str, range(24)))} * * *"
+    imported(tmp_path, f"0 3 * * * {PROBE}", f"{every_minute} {PROBE}", f"{every_minute[2:]} {PROBE}")
+    assert sorted(stored()) == ["probe", "probe #2", "probe (0 3 * * * UTC)"]
+
+
+def test_a_schedule_that_cannot_be_read_does_not_keep_others_from_being_imported(tmp_path: Path) -> None:
+    imported(tmp_path, f"0 3 * * * {PROBE}")
+    unreadable(PeriodicTask.objects.get(name="probe"))
+    printed = imported(tmp_path, f"0 3 * * * {PROBE}", f"0 4 * * * {PROBE} --level 2")
+    assert "line 1 is not imported as the schedule “probe”: " in printed
+    assert "line 2 becomes the schedule “probe --level 2”" in printed
