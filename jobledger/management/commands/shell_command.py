@@ -1,6 +1,5 @@
 """Runs one of the commands that the setting SHELL_COMMANDS names. A job only if there are any."""
 
-import signal
 import subprocess
 from argparse import ArgumentParser
 from collections.abc import Mapping
@@ -38,7 +37,10 @@ class Command(JobCommand):
         except OSError as error:
             raise CommandError(f"{name} cannot be started: {error}") from error
         if code < 0:
-            text = f"{name} was ended by {signal.Signals(-code).name}"
+            # As every job, this one is imported by processes that execute none.
+            from jobledger.runs.outcome import signal_name
+
+            text = f"{name} was ended by {signal_name(-code)}"
             raise CommandError(text, returncode=SIGNAL_EXIT_CODE - code)
         if code:
             raise CommandError(f"{name} has exited with {code}", returncode=code)

@@ -82,7 +82,10 @@ class Command(OperatorCommand):
         with transaction.atomic():
             _create_superuser(username, password)
             if password_file is not None:
-                _write_private(password_file, password)
+                try:
+                    _write_private(password_file, password)
+                except OSError as error:
+                    raise CommandError(f"--admin-password-file: {password_file}: {error.strerror}") from error
         self.say(f"Admin account: {username} / {password}")
         if password_file is not None:
             self.say(f"The password will not be shown again; it is stored in {password_file}")

@@ -18,7 +18,12 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def listed(settings: Any) -> None:
     commands = {"shout": "echo $((1 + 1)) | tr 2 3 >&2", "words": ["false", "a b"], "seven": "exit 7"}
-    commands |= {"killed": "kill -9 $$", "missing": ["/no/such/program"], "reads": "! read line"}
+    commands |= {
+        "killed": "kill -9 $$",
+        "real-time": "kill -37 $$",
+        "missing": ["/no/such/program"],
+        "reads": "! read line",
+    }
     override(settings, SHELL_COMMANDS=commands)
 
 
@@ -48,6 +53,7 @@ def test_a_command_that_reads_its_input_does_not_wait() -> None:
         ("words", 1, "words has exited with 1"),
         ("seven", 7, "seven has exited with 7"),
         ("killed", 137, "killed was ended by SIGKILL"),
+        ("real-time", 165, "real-time was ended by signal 37"),
         ("missing", 1, "missing cannot be started"),
     ],
 )

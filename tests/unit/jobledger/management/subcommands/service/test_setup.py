@@ -52,6 +52,13 @@ def test_an_account_is_created_only_on_request() -> None:
     assert not get_user_model().objects.exists()
 
 
+def test_without_a_file_for_its_password_there_is_no_account(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CommandError, match=r"^--admin-password-file: .*: File exists$"):
+        setup("--admin", f"--admin-password-file={tmp_path / 'file' / 'admin_password'}")
+    assert not get_user_model().objects.exists()
+
+
 @pytest.mark.parametrize("option", ["--admin-username=ann", "--admin-password-file=x"])
 def test_options_of_the_account_need_the_one_that_creates_it(option: str) -> None:
     with pytest.raises(CommandError, match="need --admin"):
