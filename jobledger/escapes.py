@@ -5,6 +5,8 @@ window's title or hide output; in a log, a line break could forge an entry; and 
 written at all.
 """
 
+import codecs
+import json
 import logging
 import re
 from collections.abc import MutableMapping
@@ -16,6 +18,9 @@ _ANY = re.compile(f"[{_CONTROL}]")
 _BUT_LINES = re.compile(f"(?![\n\t])[{_CONTROL}]")
 # Colours, and the carriage return of a progress bar.
 _BUT_OUTPUT = re.compile(rf"(?![\n\t\r]|\x1b\[[0-9;:]*m)[{_CONTROL}]")
+
+_UNSUPPORTED = "jobledger.unsupported"
+"""The name of our handler among those of Python's codecs."""
 
 # Of a terminal, even if it is cut off at the end of the text.
 ESCAPE_SEQUENCE = re.compile(
@@ -53,9 +58,18 @@ def without_escape_sequences(text: str) -> str:
 
 
 def encodable(text: str, stream: TextIO | Any) -> str:
-    """Escape the characters that the stream's encoding does not support."""
+    """Escape the characters that the stream's encoding does not support, as JSON does: it may be JSON."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+    return text.encode(encoding, _UNSUPPORTED).decode(encoding)
+
+
+def _escape_unsupported(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+codecs.register_error(_UNSUPPORTED, _escape_unsupported)
 
 
 def _escape(found: re.Match[str]) -> str:

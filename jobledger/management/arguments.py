@@ -13,7 +13,9 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from jobledger import formats
+from jobledger.escapes import escaped
 from jobledger.jobs import registry
+from jobledger.management.operator_command import SeveralLinesError
 from jobledger.models import DeadLetter, Run
 from jobledger.models.run import MIN_ID_PREFIX_LENGTH, id_prefix
 from jobledger.runs import dispatch
@@ -123,7 +125,7 @@ def _single(text: str, runs: Iterable[Run]) -> Run:
     if not found:
         raise CommandError(f"There is no run {text!r}{_as_dead_letter(text)}")
     if len(found) > 1:
-        raise CommandError(f"{text!r} is ambiguous; several runs match:\n{_candidates(found)}")
+        raise SeveralLinesError(f"{text!r} is ambiguous; several runs match:\n{_candidates(found)}")
     return found[0]
 
 
@@ -136,7 +138,7 @@ def _as_dead_letter(task_id: str) -> str:
 
 def _candidates(runs: list[Run]) -> str:
     lines = [
-        f"  {run.pk}  {run.job}  {run.status}  {formats.exact(run.queued_at)}"
+        f"  {run.pk}  {escaped(run.job)}  {run.status}  {formats.exact(run.queued_at)}"
         for run in runs[:MAX_CANDIDATES]
     ]
     return "\n".join([*lines, "  …"] if len(runs) > MAX_CANDIDATES else lines)

@@ -30,13 +30,19 @@ def write_lines(stdout: OutputWrapper, lines: Iterable[str]) -> bool:
 
 
 def write_exactly(stdout: OutputWrapper, text: str) -> None:
-    """Write a file's content, whatever the terminal's encoding; lone surrogates stand for bytes."""
-    stdout.flush()
-    if (buffer := getattr(stdout, "buffer", None)) is None:
-        stdout.write(text, ending="")
-        return
-    buffer.write(text.encode("utf-8", "surrogateescape"))
-    buffer.flush()
+    """Write a file's content, whatever the terminal's encoding; lone surrogates stand for bytes.
+
+    The reader may have closed the pipe.
+    """
+    try:
+        stdout.flush()
+        if (buffer := getattr(stdout, "buffer", None)) is None:
+            stdout.write(text, ending="")
+            return
+        buffer.write(text.encode("utf-8", "surrogateescape"))
+        buffer.flush()
+    except BrokenPipeError:
+        discard(stdout)
 
 
 def tab_separated(*cells: str) -> str:

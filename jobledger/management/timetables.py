@@ -139,7 +139,7 @@ def stored(name: str) -> PeriodicTask:
     """The schedule with this name, enabled or not. Raises CommandError."""
     try:
         return stored_schedules.timed(PeriodicTask.objects.filter(name=name)).get()
-    except PeriodicTask.DoesNotExist:
+    except (PeriodicTask.DoesNotExist, UnicodeEncodeError):
         raise CommandError(f"There is no schedule {name!r}.{_similar(name)}") from None
     except stored_schedules.UNREADABLE as error:
         raise CommandError(_broken(name, _text(error))) from error

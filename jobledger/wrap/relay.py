@@ -93,7 +93,7 @@ def run(arguments: Sequence[str], record: Record) -> NoReturn:
     try:
         line = parse(arguments)
     except UsageError as error:
-        os.write(STDERR, f"jobledger wrap: {error}\nusage: {USAGE}\n".encode())
+        os.write(STDERR, f"jobledger wrap: {error}\nusage: {USAGE}\n".encode(errors="surrogateescape"))
         sys.exit(USAGE_EXIT_CODE)
     if enclosing.relay() is not None:
         _become(line)

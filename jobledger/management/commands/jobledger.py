@@ -19,12 +19,12 @@ from argparse import (
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter, OutputWrapper
 
-from jobledger.management import subcommands
+from jobledger.management import printing, subcommands
 from jobledger.management.operator_command import OperatorCommand
 
 FORWARDED_OPTIONS = ("stdout", "stderr", "verbosity", "traceback", "no_color", "force_color")
@@ -66,7 +66,7 @@ class Command(BaseCommand):
         parser = self.create_parser(*argv[:2])
         parser.called_from_command_line = True
         if len(argv) == 2:
-            sys.stderr.write(_list(parser))
+            _print_list(parser, sys.stderr)
             sys.exit(2)
         parsed = parser.parse_args(argv[2:])
         before = argv[2 : len(argv) - len(parsed.arguments) - 1]
@@ -75,7 +75,7 @@ class Command(BaseCommand):
 
     def print_help(self, prog_name: str, subcommand: str) -> None:
         """Print the list of subcommands."""
-        sys.stdout.write(_list(self.create_parser(prog_name, subcommand)))
+        _print_list(self.create_parser(prog_name, subcommand), sys.stdout)
 
     def execute(self, *args: Any, **options: Any) -> Any:
         """Pass on what ``call_command`` was given."""
@@ -114,8 +114,12 @@ class _PrintList(Action):
     """``--help``. argparse's own would need the list when the parser is created, and so import everything."""
 
     def __call__(self, parser: ArgumentParser, *args: Any) -> None:
-        sys.stdout.write(_list(parser))
+        _print_list(parser, sys.stdout)
         parser.exit()
+
+
+def _print_list(parser: ArgumentParser, stream: TextIO) -> None:
+    printing.write_lines(OutputWrapper(stream), [_list(parser)])
 
 
 def _list(parser: ArgumentParser) -> str:

@@ -58,8 +58,15 @@ def test_escaped_json_means_the_same(text: str) -> None:
 
 def test_unsupported_characters_are_escaped() -> None:
     ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    assert escapes.encodable("Zürich", ascii_only) == "Z\\xfcrich"
+    assert escapes.encodable("Zürich", ascii_only) == "Z\\u00fcrich"
     assert escapes.encodable("Zürich", io.StringIO()) == "Zürich"
+
+
+@given(TEXTS, st.sampled_from(["ascii", "latin-1", "cp1252", "utf-8"]))
+def test_json_means_the_same_in_any_encoding(text: str, encoding: str) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    line = escapes.encodable(escaped_json(json.dumps([text], ensure_ascii=False)), stream)
+    assert json.loads(line.encode(encoding).decode(encoding)) == [text]
 
 
 @pytest.mark.parametrize("argument", [HOSTILE, ValueError(HOSTILE)])

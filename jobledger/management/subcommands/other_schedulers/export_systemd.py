@@ -58,6 +58,6 @@ def _write(folder: Path, files: list[tuple[str, str]]) -> None:
         for name, text in files:
             file = folder / name
             file.touch(mode=0o600)
-            file.write_text(text)
+            file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}") from error

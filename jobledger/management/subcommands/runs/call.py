@@ -84,6 +84,7 @@ class Command(OperatorCommand):
                 return
             given = from_argv(parser, arguments)
             check_bounds(given)
+            _check_encoding(arguments)
         except OptionsError as error:
             hint = _misplaced(arguments)
             raise CommandError(f"{job.name}: {error}{hint}", returncode=BAD_OPTIONS_EXIT_CODE) from error
@@ -143,6 +144,15 @@ def _job(name: str) -> Job:
             text = f"{name!r} is an ordinary Celery task, not a job: `celery call` sends it."
             raise CommandError(text) from error
         raise CommandError(str(error.args[0])) from error
+
+
+def _check_encoding(arguments: Sequence[str]) -> None:
+    """What a terminal of another encoding sends would be stored, and reach the job, as something else."""
+    for word in arguments:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise OptionsError("its options are not valid UTF-8") from None
 
 
 def _asks_for_help(parser: ArgumentParser, arguments: Sequence[str]) -> bool:

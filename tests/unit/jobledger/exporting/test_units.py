@@ -198,6 +198,15 @@ def test_only_the_user_can_read_the_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
+def test_the_files_are_utf8_in_any_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("io.text_encoding", lambda encoding, *args: encoding or "ascii")
+    schedule("Täglich 早")
+    exported(tmp_path)
+    (timer,) = tmp_path.glob("*.timer")
+    assert "Description=Täglich 早" in timer.read_text(encoding="utf-8")
+
+
+@pytest.mark.django_db
 def test_what_systemd_cannot_express_is_listed(tmp_path: Path) -> None:
     schedule("odd", SolarTimes(event="sunset", latitude=52, longitude=13))  # type: ignore[arg-type]
     assert "“odd” is not exported: sunset is at another time every day" in exported(tmp_path)

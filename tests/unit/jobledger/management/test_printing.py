@@ -41,6 +41,13 @@ def test_no_more_lines_are_generated_after_the_pipe_is_closed() -> None:
     assert len(made) < 10
 
 
+def test_a_file_that_nobody_reads_to_its_end_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        printing.write_exactly(OutputWrapper(stdout), "0 3 * * * /srv/manage.py probe\n")
+
+
 def test_json_is_a_list_with_one_object_per_line() -> None:
     objects: list[dict[str, Any]] = [{"n": 1}, {"n": 2, "name": "Zürich"}, {"n": 3}]
     lines = list(printing.json_lines(objects))

@@ -1,6 +1,7 @@
 """``manage.py jobledger`` lists its subcommands, and delegates to them."""
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,16 @@ def test_help_lists_the_subcommands_with_a_line_each(flag: str, capsys: pytest.C
     assert "  runs              List runs, newest first\n" in text
     listed = text.partition("subcommands:\n")[2].partition("\n\n")[0]
     assert [line.split()[0] for line in listed.splitlines()] == NAMES
+
+
+def test_nobody_has_to_read_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with pytest.raises(SystemExit) as end:
+            execute_from_command_line(["manage.py", "jobledger", "--help"])
+    assert end.value.code == 0
 
 
 def test_djangos_own_help_shows_the_same(capsys: pytest.CaptureFixture[str]) -> None:
