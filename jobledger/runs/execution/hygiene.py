@@ -114,8 +114,9 @@ def _roll_back(connection: BaseDatabaseWrapper) -> None:
 
 @contextmanager
 def _directory() -> Iterator[None]:
-    # A file descriptor, not a path: the directory may be deleted before or by the job.
-    directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    # A file descriptor, not a path: the directory may be deleted before or by the job. With O_PATH, which
+    # only Linux has, it need not be readable.
+    directory = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
     try:
         yield
     finally:

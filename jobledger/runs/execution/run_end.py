@@ -9,12 +9,12 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from django.db import connection
+from django.db import Error, connection
 
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
-from jobledger.models import Run
+from jobledger.models import Run, Status
 from jobledger.outages import is_outage, is_unanswered
 from jobledger.runs import attempts
 from jobledger.runs.execution import abrupt_ends, hygiene
@@ -25,9 +25,10 @@ from jobledger.runs.lease.exit_signals import is_exit_deferred
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt
 from jobledger.runs.ledger_connection import job_has_ended, ledger_connection
-from jobledger.runs.outcome import Outcome, outcome_of
+from jobledger.runs.outcome import FAILURE, Outcome, outcome_of
 from jobledger.runs.output.capture import Capture
 from jobledger.runs.processes import billiard_internals, leftovers
+from jobledger.runs.processes.forks import write_between_forks
 from jobledger.runs.processes.leftovers import Leftover
 from jobledger.runs.processes.process_tree import ProcessTree
 from jobledger.runs.processes.resources import Meter
@@ -38,6 +39,8 @@ logger = line_logger(__name__)
 # For workers, which cannot do anything else while the database is unavailable. On a command line, a user is
 # waiting, so a lease must suffice.
 MAX_OUTAGE_SECONDS = 3600.0
+MAX_UNBEGUN_SECONDS = 20.0
+"""The process may be what keeps it from being recorded."""
 NOT_RECORDED = "Run %s of %s ended as %s, but this could not be recorded: %s"
 
 
@@ -165,6 +168,26 @@ class RunEnd:
             return
         text = "Run %s of %s ended as %s, but no longer belonged to this process"
         logger.error(text, self.run.pk, self.run.job, outcome.status)
+
+
+def record_unbegun(run: Run, error: BaseException) -> None:
+    """Record that the run could not even begin, unless its end is on record, and replace a worker's child.
+
+    Other tasks may have broken the process, by leaving too many files open for example.
+    """
+    billiard_internals.exit_after_this_task()
+    outcome = _masked(run, outcome_of(error))
+    # Such as by the exit of the process.
+    outcome = FAILURE if outcome.status is Status.SUCCEEDED else outcome
+
+    def write() -> None:
+        with ledger_connection():
+            attempts.end(run, outcome)
+
+    try:
+        write_between_forks(write, within_seconds=MAX_UNBEGUN_SECONDS)
+    except Error:
+        logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status, error)
 
 
 def _masked(run: Run, outcome: Outcome) -> Outcome:

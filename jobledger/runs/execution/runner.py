@@ -26,7 +26,7 @@ from jobledger.logs.service import WORKER, name_service
 from jobledger.models import Run, Status, Stream
 from jobledger.runs import limits as run_limits
 from jobledger.runs import run_lines
-from jobledger.runs.execution import abrupt_ends, claims, exit_functions, hygiene, isolation
+from jobledger.runs.execution import abrupt_ends, claims, exit_functions, hygiene, isolation, run_end
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS, RunEnd
 from jobledger.runs.execution.terminal import no_terminal
@@ -166,6 +166,7 @@ def _execute_claimed(
 def _execute_captured(
     run: Run, captured: Capture, validation_error: str, on_start: Callable[[], object]
 ) -> None:
+    has_begun = False
     try:
         with (
             hygiene.exit_forked_children(),
@@ -174,6 +175,7 @@ def _execute_captured(
             defer_exit_signals(),
             recorded(run, captured),
         ):
+            has_begun = True
             on_start()
             if validation_error:
                 raise options.OptionsError(validation_error)
@@ -181,6 +183,8 @@ def _execute_captured(
     except BaseException as error:  # noqa: BLE001 - `recorded` has recorded it; the worker must not end by it
         # Celery logs a line for the end of each task.
         logger.debug("Run %s of %s ended with %s", run.pk, run.job, type(error).__name__)
+        if not has_begun:
+            run_end.record_unbegun(run, error)
 
 
 def _execute_isolated(run: Run, on_start: Callable[[], object]) -> str:

@@ -108,6 +108,23 @@ def test_a_closed_descriptor_is_opened_again() -> None:
     assert os.path.samestat(os.fstat(0), before)
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can change its user")
+def test_the_directory_need_not_be_readable(tmp_path: Path) -> None:
+    tmp_path.chmod(0o711)
+    before = tmp_path.stat().st_ino
+    if (pid := os.fork()) == 0:
+        code = 1
+        try:
+            os.chdir(tmp_path)
+            os.setuid(65534)
+            with restored_process():
+                os.chdir("/")
+            code = int(Path().stat().st_ino != before)
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 def test_a_jobs_seed_does_not_make_the_next_ones_numbers_predictable() -> None:
     found = set()
     for _ in range(2):

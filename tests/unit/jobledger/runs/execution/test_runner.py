@@ -1,6 +1,7 @@
 """A run is executed once: it is claimed, its command is called, and its end is recorded."""
 
 import asyncio
+import errno
 import os
 import resource
 import sys
@@ -8,7 +9,7 @@ import threading
 import time
 import uuid
 from datetime import timedelta
-from typing import Any
+from typing import Any, Never
 
 import pytest
 from django.db import InternalError, OperationalError
@@ -137,6 +138,31 @@ def test_a_run_whose_limits_cannot_be_enforced_fails_and_the_next_one_is_not_aff
     assert ended is not None
     assert (ended.run.status, ended.run.error) == ("failed", "RuntimeError: can't start new thread")
     assert (runner.current_run(), sys.stdout) == (None, before)
+
+
+@pytest.mark.parametrize("step", ["no_terminal", "_prepared"])
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "OSError: [Errno 24] Too many open files"),
+        (SystemExit(0), ""),
+    ],
+)
+def test_a_run_that_its_process_cannot_begin_fails_and_the_process_is_replaced(
+    step: str, error: BaseException, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other tasks may have used up what the process may open."""
+
+    def fail(*args: object, **options: object) -> Never:
+        raise error
+
+    replaced: list[bool] = []
+    monkeypatch.setattr(billiard_internals, "exit_after_this_task", lambda: replaced.append(True))
+    monkeypatch.setattr(runner, step, fail)
+    ended = runner.execute(queued().pk, worker="w")
+    assert ended is not None
+    assert (ended.run.status, ended.run.error) == ("failed", text)
+    assert replaced == [True]
 
 
 def test_inside_a_transaction_that_no_other_process_sees_a_run_is_not_isolated(
