@@ -343,6 +343,18 @@ def test_a_pause_with_an_invalid_end_is_rejected(
     assert "errorlist" in page.text
 
 
+def test_beside_an_invalid_pause_the_schedule_can_be_edited(
+    admin_client: Client, every_hour: PeriodicTask
+) -> None:
+    url = page_url("pause", every_hour)
+    shown = admin_client.post(url, {"length": "until", "until": "", "on_resume": "skip"}).text
+    action = re.search(r'<form id="edit-form"[^>]* action="([^"]*)"', shown)
+    posted = form_in(shown, "edit-form").after(description="edited")
+    assert admin_client.post(action[1] if action else url, posted).status_code == 302
+    every_hour.refresh_from_db()
+    assert every_hour.description == "edited"
+
+
 def test_resuming_a_schedule_that_is_not_paused_is_reported(
     admin_client: Client, every_hour: PeriodicTask
 ) -> None:
