@@ -1,5 +1,8 @@
 """Separate permissions for viewing, starting, cancelling, editing and pausing, and predefined groups."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 
@@ -57,6 +60,24 @@ def test_an_inactive_user_has_no_permissions() -> None:
 
 def test_an_anonymous_user_has_no_permissions() -> None:
     assert not rights.may_start(AnonymousUser(), "probe")
+
+
+@dataclass
+class Employee:
+    """Has what Django's documentation asks of users of the admin, which is not ``PermissionsMixin``."""
+
+    is_active: bool = True
+    is_staff: bool = True
+
+    def has_perm(self, perm: str, obj: object = None) -> bool:
+        return perm == "jobledger.view_run"
+
+
+def test_a_projects_own_user_model_decides_about_its_permissions() -> None:
+    employee: Any = Employee()
+    assert (rights.may_view(employee), rights.may_start(employee, "probe")) == (True, False)
+    employee.is_active = False
+    assert not rights.may_view(employee)
 
 
 def test_existing_groups_are_not_changed() -> None:
