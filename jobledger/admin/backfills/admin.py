@@ -19,6 +19,7 @@ from jobledger import clock
 from jobledger.admin import audit_log, display, rights
 from jobledger.admin.backfills.starting import options_of, start_view
 from jobledger.admin.fields import number_in
+from jobledger.admin.schedules.status import unreadable_of
 from jobledger.admin_site import ModelPages, ReadOnly, page_url, page_view
 from jobledger.formats import exact
 from jobledger.models import Backfill, BackfillSlot, Run, Status, Trigger
@@ -65,8 +66,10 @@ class BackfillAdmin(ReadOnly, ModelPages):
     ) -> HttpResponse:
         """All backfills, newest first."""
         self._check_view_permission(request)
-        backfills = Backfill.objects.select_related("schedule__crontab").order_by("-pk")
+        backfills = Backfill.objects.select_related("schedule").order_by("-pk")
         page = Paginator(backfills, BACKFILLS_PER_PAGE).get_page(request.GET.get("p"))
+        # Their times are not joined: those that cannot be read would hide all backfills.
+        unreadable_of([each.schedule for each in page if each.schedule is not None])
         progress = progress_of(page)
         rows = [_facts(each, progress[each.pk]) for each in page]
         return self._render(request, "list.html", {"title": "Backfills", "rows": rows, "page": page})

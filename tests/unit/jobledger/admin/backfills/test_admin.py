@@ -9,13 +9,14 @@ import time_machine
 from django.test import Client
 from django.urls import reverse
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
+from pytest_django.fixtures import DjangoAssertNumQueries
 
 from jobledger.admin.backfills import admin
 from jobledger.jobs.declaration import Concurrency
 from jobledger.models import AuditEntry, Backfill, Run, SchedulePolicy, Status, Trigger
 from jobledger.schedules.backfills import backfilling
-from tests.unit.jobledger.admin.schedules.schedules import member
-from tests.unit.jobledger.schedules.builders import NOON, hourly
+from tests.unit.jobledger.admin.schedules.schedules import member, unreadable
+from tests.unit.jobledger.schedules.builders import NOON, every, hourly
 
 pytestmark = pytest.mark.django_db
 
@@ -193,3 +194,22 @@ def test_what_does_not_exist_is_not_found(admin_client: Client) -> None:
     for address in "999/change/", "x/change/", "999/cancel/":
         method = admin_client.post if "cancel" in address else admin_client.get
         assert method(f"{reverse(LIST)}{address}").status_code == 404
+
+
+def test_the_list_takes_as_many_queries_for_many_schedules_as_for_one(
+    admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    times = {"since": NOON, "until": NOON, "trigger": Trigger.ADMIN, "ended_at": NOON}
+    for number in range(20):
+        of = hourly(f"schedule {number}") if number % 2 else every(60, f"schedule {number}")
+        Backfill.objects.create(schedule=of, schedule_name=of.name, job="probe", **times)
+    with django_assert_max_num_queries(12):
+        assert "schedule 19" in admin_client.get(reverse(LIST)).text
+
+
+def test_a_schedule_whose_times_are_unreadable_does_not_hide_the_backfills(
+    admin_client: Client, backfill: Backfill, schedule: PeriodicTask
+) -> None:
+    unreadable(schedule)
+    assert url(backfill) in admin_client.get(reverse(LIST)).text
+    assert "3 waiting" in admin_client.get(url(backfill)).text
