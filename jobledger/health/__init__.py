@@ -13,7 +13,7 @@ from typing import Any
 from celery import current_app
 from django.db import connection
 from django.db.models import Count, Max, Q
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, ConnectionError, OperationalError  # noqa: A004 - RabbitMQ's
 
 from jobledger import brokers, formats
 from jobledger.health import alerts, clocks, occupied, pruning
@@ -150,7 +150,7 @@ def broker_problems() -> Iterator[Problem]:
     try:
         with current_app.connection_for_write(**timeouts) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0)
-    except (OperationalError, RedisError, OSError) as error:
+    except (OperationalError, RedisError, OSError, ConnectionError, ChannelError) as error:
         yield Problem(
             kind=ProblemKind.NO_BROKER,
             part=PartName.BROKER,

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amqp.exceptions import AccessRefused, NotAllowed
 from celery import Celery, current_app
 from celery.app.routes import Router, prepare
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from kombu.transport.pyamqp import Transport
 
 from jobledger import formats, health
 from jobledger.celery import configure
@@ -363,6 +365,23 @@ def test_a_redis_whose_certificate_is_not_trusted_is_a_problem_with_another_reme
             gc.collect()
     assert "certificate verify failed" in problem.text
     assert problem.advice.startswith("Correct the host name in the broker's URL, or trust the CA")
+
+
+@pytest.mark.parametrize("error", [AccessRefused, NotAllowed], ids=["password", "virtual host"])
+def test_a_rabbitmq_that_refuses_the_login_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def refuse(transport: Transport) -> None:
+        raise error("it is refused")
+
+    beat_and_worker()
+    monkeypatch.setattr(Transport, "establish_connection", refuse)
+    monkeypatch.setattr(health, "broker_problems", read_broker)
+    app = Celery("mine", set_as_current=False, broker="amqp://jobs:wrong@localhost//")
+    monkeypatch.setattr(health, "current_app", app)
+    problem = the_problem(ProblemKind.NO_BROKER)
+    assert problem.text.startswith("RabbitMQ is not available: ")
+    assert "it is refused" in problem.text
 
 
 def test_the_number_of_queries_does_not_grow(django_assert_max_num_queries: Any) -> None:
