@@ -8,7 +8,8 @@ works. With a reserve, requests that would need its threads wait for a moment, a
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 PROBES = ("livez", "healthz", "readyz")
@@ -45,10 +46,17 @@ class Reserve:
             return self._application(environ, start_response)
         if not self._begin():
             return _unavailable(environ, start_response)
+        end = partial(self._end, threading.get_ident())
         try:
-            return self._application(environ, start_response)
-        finally:
-            self._end()
+            answer = self._application(environ, start_response)
+        except BaseException:
+            end()
+            raise
+        # A response of Django's that is read from the database, and sent, after this method has returned.
+        if getattr(answer, "streaming", False):
+            return _Streamed(answer, end)
+        end()
+        return answer
 
     def _begin(self) -> bool:
         with self._changed:
@@ -57,9 +65,9 @@ class Reserve:
             self._begun[threading.get_ident()] = time.monotonic()
             return True
 
-    def _end(self) -> None:
+    def _end(self, thread: int) -> None:
         with self._changed:
-            self._begun.pop(threading.get_ident(), None)
+            self._begun.pop(thread, None)
             self._changed.notify()
 
     def _is_free(self) -> bool:
@@ -67,6 +75,22 @@ class Reserve:
 
     def _is_stuck(self) -> bool:
         return max(self._begun.values(), default=0.0) < time.monotonic() - STUCK_AFTER_SECONDS
+
+
+class _Streamed:
+    """An answer whose request ends once it was sent: the server then closes it."""
+
+    def __init__(self, answer: Any, end: Callable[[], None]) -> None:
+        self._answer, self._end = answer, end
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._answer)
+
+    def close(self) -> None:
+        try:
+            self._answer.close()
+        finally:
+            self._end()
 
 
 def _is_probe(environ: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.http import StreamingHttpResponse
 
 from jobledger import reserve
 from jobledger.reserve import RESERVED_THREADS, Reserve
@@ -100,6 +101,28 @@ def test_a_request_that_fails_makes_way(site: Site) -> None:
     for _ in range(2):
         with pytest.raises(ValueError, match="no"):
             failing({"PATH_INFO": "/"}, lambda *given: None)
+
+
+def test_a_response_that_is_streamed_occupies_its_thread_until_it_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reserve, "STUCK_AFTER_SECONDS", 0)
+    response = StreamingHttpResponse([b"line"])
+    site = Reserve(lambda *given: response, threads=1)
+    statuses: list[str] = []
+
+    def start(status: str, headers: object) -> None:
+        statuses.append(status)
+
+    streamed = site({"PATH_INFO": "/log"}, start)
+    assert list(streamed) == [b"line"]
+    with ThreadPoolExecutor(1) as another:
+        another.submit(site, {"PATH_INFO": "/log"}, start).result(DEADLINE_SECONDS)
+        assert statuses == ["503 Service Unavailable"]
+        streamed.close()  # type: ignore[attr-defined]
+        assert response.closed
+        another.submit(site, {"PATH_INFO": "/log"}, start).result(DEADLINE_SECONDS)
+    assert len(statuses) == 1
 
 
 @pytest.mark.usefixtures("stuck")
