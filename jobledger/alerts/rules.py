@@ -92,6 +92,8 @@ class RuleBook:
         """``addresses`` are those that destinations mail."""
         self._rules, self._addresses = list(rules), dict(addresses)
         self._has_subscriptions = has_subscriptions
+        self._declared: dict[str, Rule] = {}
+        """Those that were asked for, by job: their destinations are read, and there may be many runs."""
 
     @classmethod
     def load(cls) -> "RuleBook":
@@ -176,7 +178,9 @@ class RuleBook:
         if found := self._with(job=job, schedule_id=None):
             return found
         if (declared := registry.declaration_of(job).alerts) is not None:
-            return [self._declared_rule(job, declared)]
+            if job not in self._declared:
+                self._declared[job] = self._declared_rule(job, declared)
+            return [self._declared[job]]
         return self.general
 
     def _with(self, **values: Any) -> list[Rule]:
