@@ -120,7 +120,7 @@ def _silent(book: RuleBook, now: datetime) -> Iterator[Noticed]:
                     job=job.name,
                     kind=AlertKind.SILENT,
                     at=now,
-                    key=f"silent {pk} {silence.succeeded_at}",
+                    key=f"silent {pk} {silence.since}",
                     schedule_id=pk,
                     schedule_name=name,
                 )
@@ -132,8 +132,7 @@ class _Silence:
     """Since when a schedule has had no success."""
 
     since: datetime
-    """Its last success, or its last change."""
-    succeeded_at: datetime | None
+    """Its last success, or its last change, such as that it was enabled again."""
     pauses: Sequence[tuple[datetime, datetime | None]]
     """Those after it, in order; None: until a user ends it."""
 
@@ -165,7 +164,7 @@ def _silence(schedule_id: int, job: registry.Job, changed_at: datetime) -> _Sile
     applicable = own if job.declaration.runs_while_paused else own | Q(schedule=None)
     pauses = Pause.objects.ending_after(since).filter(applicable)
     times = list(pauses.order_by("since").values_list("since", "until"))
-    return _Silence(since=since, succeeded_at=last, pauses=times)
+    return _Silence(since=since, pauses=times)
 
 
 def _expect_recovery(rule: Rule, event: Event, since: datetime) -> None:

@@ -230,6 +230,20 @@ def test_a_run_is_told_to_be_slow_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told() == ["slow"]
 
 
+def test_the_destinations_that_a_job_names_are_read_once_for_all_its_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Probe, "alerts", Alerts(destinations=["team"]))
+    rule(destination("team"))
+    counts = set[int]()
+    for _ in range(2):
+        started(0.1)
+        with CaptureQueriesContext(connection) as queries:
+            scan()
+        counts.add(len(queries))
+    assert len(counts) == 1
+
+
 # --- Silent
 
 
@@ -289,6 +303,18 @@ def test_a_new_silence_is_reported_again(
     succeed(schedule=schedule)
     clock.shift(timedelta(days=2))
     assert scan().count("silent") == 2
+
+
+def test_a_silence_after_a_schedule_was_enabled_again_is_a_new_one(
+    monkeypatch: pytest.MonkeyPatch, clock: time_machine.Traveller
+) -> None:
+    schedule = declared(monkeypatch, clock)
+    for enabled, silences in [(True, 1), (False, 1), (True, 2)]:
+        schedule.enabled = enabled
+        schedule.save()
+        for _ in range(2):
+            clock.shift(timedelta(days=2))
+            assert scan() == ["silent"] * silences
 
 
 def test_a_paused_schedule_is_not_silent(
