@@ -209,8 +209,10 @@ def ignore(pk: UUID, *, is_replaced: bool) -> None:
     if is_replaced:
         queued = {"publish_after": now + attempts.SENT_BY_CELERY, "publish_count": 1, "worker": ""}
         running.update(status=Status.QUEUED, started_at=None, heartbeat_at=None, worker_identity="", **queued)
-    elif running.update(status=Status.SENT, finished_at=now, heartbeat_at=None):
-        recording.runs_ended(Run.objects.filter(pk=pk).in_state(Status.SENT), now)
+        return
+    with transaction.atomic():
+        if running.update(status=Status.SENT, finished_at=now, heartbeat_at=None):
+            recording.runs_ended(Run.objects.filter(pk=pk).in_state(Status.SENT), now)
 
 
 def discard(pk: UUID, *, is_expired: bool) -> None:
@@ -221,8 +223,9 @@ def discard(pk: UUID, *, is_expired: bool) -> None:
     if is_expired:
         expired, now = Run.objects.filter(pk=pk).in_state(Status.QUEUED), clock.now()
         ended = {"finished_at": now, "publish_after": None, **Why.of(Reason.DEADLINE).columns}
-        if expired.update(status=Status.EXPIRED, **ended):
-            recording.runs_ended(Run.objects.filter(pk=pk).in_state(Status.EXPIRED), now)
+        with transaction.atomic():
+            if expired.update(status=Status.EXPIRED, **ended):
+                recording.runs_ended(Run.objects.filter(pk=pk).in_state(Status.EXPIRED), now)
         return
     now = clock.now()
     ended = {"finished_at": now, "publish_after": None, **REVOKED.why.columns}

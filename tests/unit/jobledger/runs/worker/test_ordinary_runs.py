@@ -3,8 +3,9 @@
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
@@ -15,6 +16,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from jobledger import clock
+from jobledger.alerts import recording
 from jobledger.models import ProcessKind, Reason, Run, ServiceProcess, Status, Why
 from jobledger.runs import overlap
 from jobledger.runs.identity import IDENTITY
@@ -225,6 +227,29 @@ def test_a_message_that_celery_discards_ends_its_run(broker: Broker, expired: bo
     signals.task_revoked.send(sender=current_app.tasks[ADD], request=context, expired=expired)
     run.refresh_from_db()
     assert (run.status, bool(run.finished_at)) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "end"),
+    [
+        (Status.QUEUED, partial(ordinary_runs.discard, is_expired=True)),
+        (Status.RUNNING, partial(ordinary_runs.ignore, is_replaced=False)),
+    ],
+    ids=["expired", "ignored"],
+)
+def test_an_end_that_nobody_could_be_told_of_is_not_recorded_yet(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, status: Status, end: Callable[[UUID], None]
+) -> None:
+    def is_down(*args: object) -> None:
+        raise OperationalError
+
+    run = published(broker, ADD, 1, 2)
+    Run.objects.update(status=status)
+    monkeypatch.setattr(recording, "runs_ended", is_down)
+    with pytest.raises(OperationalError):
+        end(run.pk)
+    run.refresh_from_db()
+    assert run.status == status
 
 
 def test_one_that_is_killed_by_a_revocation_is_cancelled(broker: Broker) -> None:
