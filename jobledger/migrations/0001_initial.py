@@ -1170,18 +1170,20 @@ class Migration(migrations.Migration):
                         name="run_waiting",
                     ),
                     models.Index(
-                        condition=models.Q(("publish_after__isnull", False)),
+                        condition=models.Q(("publish_after__isnull", False), ("schedule__isnull", False)),
                         fields=["schedule"],
                         name="run_in_backlog",
                     ),
                     models.Index(
-                        condition=models.Q(("start_before__isnull", False), ("started_at", None)),
-                        fields=["status", "start_before"],
+                        condition=models.Q(
+                            ("finished_at", None), ("start_before__isnull", False), ("started_at", None)
+                        ),
+                        fields=["start_before"],
                         name="run_to_expire",
                     ),
                     models.Index(
                         condition=models.Q(("finished_at", None), ("publish_after__isnull", False)),
-                        fields=["status", "publish_after"],
+                        fields=["publish_after"],
                         name="run_to_publish",
                     ),
                     models.Index(

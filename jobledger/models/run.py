@@ -51,14 +51,19 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def to_publish(self) -> Self:
         """Queued runs whose messages are to be sent, or sent again: the condition of an index."""
-        return self.filter(status=Status.QUEUED, publish_after__isnull=False, finished_at=None)
+        return self.in_state(Status.QUEUED).filter(publish_after__isnull=False, finished_at=None)
+
+    def to_expire(self) -> Self:
+        """Queued runs that have a deadline, which only counts before they have started: likewise."""
+        unstarted = self.filter(start_before__isnull=False, started_at=None, finished_at=None)
+        return unstarted.in_state(Status.QUEUED)
 
     def queued_by_schedule(self, *triggers: str) -> Self:
         """The same with these triggers, to be found by their schedules."""
         # Without what the condition of ``run_to_publish`` says: PostgreSQL would read all of that. SQLite
         # would read the index on the trigger.
         started_by = Coalesce("trigger", models.Value(""))
-        queued = self.in_state(Status.QUEUED).filter(publish_after__isnull=False)
+        queued = self.in_state(Status.QUEUED).filter(publish_after__isnull=False, schedule__isnull=False)
         return queued.alias(started_by=started_by).filter(started_by__in=triggers)
 
     def startable_run(self, pk: Any, now: datetime | models.expressions.Combinable) -> Self:
@@ -297,7 +302,8 @@ class Run(ResourceUse):
             # Beat queries by these at every tick. SQLite plans a query without knowing its parameters, so
             # it does not use a partial index whose condition compares with a value, and prefers an index
             # that matches more columns. None has a column that a heartbeat changes: PostgreSQL would then
-            # add an entry to every index of the table each time.
+            # add an entry to every index of the table each time. Those of queued runs do not begin with the
+            # status, which their queries do not compare: PostgreSQL might sort all runs that have it instead.
             models.Index(
                 fields=["concurrency_key", "queued_at"],
                 name="run_waiting",
@@ -306,17 +312,17 @@ class Run(ResourceUse):
             models.Index(
                 fields=["schedule"],
                 name="run_in_backlog",
-                condition=models.Q(publish_after__isnull=False),
+                condition=models.Q(publish_after__isnull=False, schedule__isnull=False),
             ),
             models.Index(
-                fields=["status", "start_before"],
+                fields=["start_before"],
                 name="run_to_expire",
-                condition=models.Q(start_before__isnull=False, started_at=None),
+                condition=models.Q(start_before__isnull=False, started_at=None, finished_at=None),
             ),
             # No queued run has ended. This only keeps PostgreSQL from using it for ``queued_by_schedule``:
             # it takes both indexes for empty before it knows of a queue.
             models.Index(
-                fields=["status", "publish_after"],
+                fields=["publish_after"],
                 name="run_to_publish",
                 condition=models.Q(publish_after__isnull=False, finished_at=None),
             ),

@@ -175,11 +175,11 @@ def _statement(
 
 
 def _querysets(*, reports: bool) -> Iterable[QuerySet[Any, Any]]:
-    queued, running = (Run.objects.filter(status=status) for status in (Status.QUEUED, Status.RUNNING))
+    running = Run.objects.filter(status=Status.RUNNING)
     yield _earliest(NextSlot.objects.all(), "due_at")
     yield _earliest(NextSlot.objects.all(), "due_at", skipped=1)
     yield _earliest(publisher.publishable(), "publish_after")
-    yield _earliest(queued.filter(started_at=None), "start_before")
+    yield _earliest(Run.objects.to_expire(), "start_before")
     yield _earliest(running, "heartbeat_at")
     yield _earliest(Backfill.objects.all(), "look_at")
     yield _earliest(NextSlot.objects.all(), "look_at")

@@ -129,7 +129,7 @@ def next_due_at() -> datetime | None:
 
 def expire(now: datetime) -> int:
     """Expire a batch of the queued runs that are past their ``start_before``; returns how many."""
-    late = Run.objects.filter(status=Status.QUEUED, started_at=None, start_before__lte=now)
+    late = Run.objects.to_expire().filter(start_before__lte=now)
     if not late.exists():
         return 0
     with transaction.atomic():

@@ -82,8 +82,20 @@ def test_the_queued_runs_of_a_schedule_are_found_by_an_index_of_their_own() -> N
     assert not re.search(r'"status" (=|IN)', sql)
 
 
-def test_runs_to_publish_are_found_in_the_order_of_their_time() -> None:
-    assert "run_to_publish" in plan_of(Run.objects.to_publish().order_by("publish_after")[:1])
+@pytest.mark.parametrize(
+    ("index", "queued"),
+    [
+        ("run_to_publish", Run.objects.to_publish().order_by("publish_after")),
+        ("run_to_expire", Run.objects.to_expire().order_by("start_before")),
+    ],
+)
+def test_the_next_queued_run_is_found_in_the_order_of_its_time(index: str, queued: QuerySet[Run]) -> None:
+    plan = plan_of(queued[:1])
+    assert index in plan
+    assert "TEMP B-TREE" not in plan
+    assert "Sort" not in plan
+    # PostgreSQL would also consider to sort all that have the status, and might take those for none.
+    assert not re.search(r'"status" (=|IN)', str(queued.query))
 
 
 def test_marks_of_published_runs_look_for_them_by_their_ids(django_assert_num_queries: Any) -> None:
