@@ -29,7 +29,7 @@ from jobledger.sentry import reports, sending
 
 logger = line_logger(__name__)
 
-PERIOD_SECONDS = 1.0
+MIN_PERIOD_SECONDS = 1.0
 SCAN_SECONDS = 15.0
 SLOW_SCAN_SECONDS = 60.0
 BEAT_PING_SECONDS = 60.0
@@ -119,12 +119,17 @@ class Background:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._wanted.wait(PERIOD_SECONDS)
+                self._wanted.wait(self._seconds_to_wait())
                 self._wanted.clear()
                 if not self._stopping.is_set():
                     self.step()
         finally:
             close_connections()
+
+    def _seconds_to_wait(self) -> float:
+        # Whoever wakes up more often than it has to also keeps an idle processor from sleeping.
+        next_at = min((self._next_at.get(name, 0.0) for name, _, _ in self._steps), default=0.0)
+        return max(MIN_PERIOD_SECONDS, next_at - time.monotonic())
 
     def _deliver(self, now: datetime) -> None:
         delivery.take_back()
@@ -137,6 +142,9 @@ class Background:
             self._pingers.start(host, partial(pings.send, due))
 
     def _report(self, now: datetime) -> None:
+        if not settings.SENTRY_DSN:
+            self._next_at["reports to Sentry"] = time.monotonic() + SLOW_SCAN_SECONDS
+            return
         reports.note_starts(now)
         if due := sending.due(now):
             self._reporters.start("Sentry", partial(sending.send, due))
@@ -151,7 +159,7 @@ class Background:
             self._pingers.start("the monitor of beat", pings.ping_for_beat)
         else:
             # Beat may have only just started: look again soon.
-            self._next_at["ping of beat"] = time.monotonic() + PERIOD_SECONDS
+            self._next_at["ping of beat"] = time.monotonic() + MIN_PERIOD_SECONDS
 
 
 _background = Background()

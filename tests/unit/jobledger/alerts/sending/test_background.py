@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[Background]:
-    monkeypatch.setattr(background, "PERIOD_SECONDS", 0.01)
+    monkeypatch.setattr(background, "MIN_PERIOD_SECONDS", 0.01)
     made = Background()
     yield made
     made.end()
@@ -65,8 +65,14 @@ def test_a_step_waits_for_its_interval(quick: Background) -> None:
     assert done == ["rare"]
 
 
+def test_it_sleeps_until_the_next_step_is_due(quick: Background) -> None:
+    quick._steps = [("rare", 3600, lambda now: None), ("soon", 60, lambda now: None)]
+    quick.step()
+    assert 50 < quick._seconds_to_wait() <= 60
+
+
 def test_what_is_due_is_sent_at_once_if_beat_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "PERIOD_SECONDS", 3600)
+    monkeypatch.setattr(background, "MIN_PERIOD_SECONDS", 3600)
     done, made = list[str](), Background()
     made._steps = [
         ("pings", 3600, lambda now: done.append("pings")),
