@@ -142,7 +142,8 @@ class Scheduler(beat.Scheduler):
             return seconds
         # In here, because Celery's own sleep cannot be ended. Logged as Celery does.
         celery_logger.debug("beat: Waking up in %.2f seconds.", seconds)
-        self._listener.wait(seconds)
+        # Otherwise something is due at the end.
+        self._listener.wait(seconds, exactly=seconds < self._max_wait)
         return 0.0
 
     def _listen(self, **kwargs: object) -> None:

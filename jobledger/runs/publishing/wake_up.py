@@ -6,6 +6,7 @@ woken: a beat that listens looks every few seconds all the same.
 """
 
 import select
+from collections.abc import Sequence
 from time import monotonic
 
 from django.db import Error, connections, router
@@ -17,6 +18,8 @@ from jobledger.runs import ledger_connection
 CHANNEL = "jobledger_beat"
 MAX_AGE_SECONDS = 600.0
 """A connection that is rarely used may be lost without anybody noticing."""
+LAST_PART = 0.01
+"""Of an exact wait. Linux may end a wait for a file too late by a thousandth of it, to save energy."""
 
 
 def beats() -> None:
@@ -54,15 +57,17 @@ class Listener:
             cursor.execute(f"LISTEN {CHANNEL}")
         self._connection, self._began_at = own, monotonic()
 
-    def wait(self, seconds: float) -> None:
-        """Wait until this process is woken, but no longer than this."""
+    def wait(self, seconds: float, *, exactly: bool = False) -> None:
+        """Wait until this process is woken, but no longer than this; a few milliseconds matter if exactly."""
         if self._connection is None:
             return
         driver, poll = self._connection.connection, select.poll()
+        begun_at = monotonic()
+        ends = (begun_at + each for each in parts(seconds, exactly=exactly))
         try:
             with self._connection.wrap_database_errors:
                 poll.register(driver.fileno(), select.POLLIN)
-                if poll.poll(seconds * 1000):
+                if any(poll.poll(max(0.0, end - monotonic()) * 1000) for end in ends):
                     driver.pgconn.consume_input()
                     while driver.pgconn.notifies():
                         pass
@@ -75,6 +80,11 @@ class Listener:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
+
+
+def parts(seconds: float, *, exactly: bool) -> Sequence[float]:
+    """When each part of the wait ends, in seconds from its beginning."""
+    return (seconds * (1 - LAST_PART), seconds) if exactly else (seconds,)
 
 
 def _can_listen(connection: BaseDatabaseWrapper) -> bool:

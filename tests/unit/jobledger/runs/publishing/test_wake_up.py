@@ -67,6 +67,28 @@ def test_it_is_woken_while_it_waits(postgres: Server, listener: Listener) -> Non
     assert not thread.is_alive()
 
 
+def test_the_last_part_of_an_exact_wait_is_too_short_to_end_late() -> None:
+    """Linux may add a thousandth to each part."""
+    first, end = wake_up.parts(4.0, exactly=True)
+    assert end == 4.0
+    assert first * 1.001 < end
+    assert (end - first) * 0.001 < 0.0001
+    assert wake_up.parts(4.0, exactly=False) == (4.0,)
+
+
+def test_an_exact_wait_takes_the_whole_time_and_can_be_ended_too(
+    postgres: Server, listener: Listener
+) -> None:
+    listener.begin()
+    before = monotonic()
+    listener.wait(0.05, exactly=True)
+    assert monotonic() - before >= 0.05
+    wake_up.beats()
+    before = monotonic()
+    listener.wait(DEADLINE_SECONDS, exactly=True)
+    assert monotonic() - before < DEADLINE_SECONDS
+
+
 def test_what_was_rolled_back_wakes_nobody(postgres: Server, listener: Listener) -> None:
     listener.begin()
     with transaction.atomic():
