@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, cast
 from uuid import UUID
@@ -25,6 +25,10 @@ from jobledger.runs.identity import IDENTITY
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import outcome_of, traceback_of
 from jobledger.runs.publishing import publisher, wake_up
+from jobledger.runs.publishing.intervals import publish_interval
+
+DEATHS_DIVISOR = 4
+"""So a run that kills each process that claims it does so at intervals that grow by a quarter."""
 
 _lock = threading.Lock()
 _in_hand = Counter[UUID]()
@@ -67,14 +71,17 @@ def claim(run_id: UUID, *, worker: str, job: Job | None = None) -> Run | None:
 def undo(run: Run, now: datetime) -> bool:
     """Queue a run again that was claimed by a process that has died before it began.
 
+    The longer it has been queued, the later it is published again, for it may be what has killed the process.
     Returns False if the claim is no longer there, or the run is to be cancelled.
     """
+    delay = min(max(now - run.queued_at, timedelta(0)) / DEATHS_DIVISOR, publish_interval(1))
     claim = {name: getattr(run, name) for name in ("pk", "attempt", "worker", "worker_identity")}
     claimed = Run.objects.filter(cancel_requested_at=None, **claim).in_state(Status.RUNNING)
     with transaction.atomic():
         undone = claimed.update(
             status=Status.QUEUED,
-            publish_after=now,
+            publish_after=now + delay,
+            publish_count=0,
             started_at=None,
             heartbeat_at=None,
             worker="",

@@ -3,6 +3,7 @@
 import logging
 import re
 import signal
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
@@ -22,6 +23,7 @@ from celery.worker.request import (  # type: ignore[attr-defined]  # not in the 
 )
 from django.db import OperationalError
 
+from jobledger import clock
 from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger
 from jobledger.runs import reasons
 from jobledger.runs.execution import handover
@@ -177,6 +179,21 @@ def test_a_run_whose_child_died_before_it_knew_that_it_had_claimed_it_is_publish
     assert (run.worker, run.worker_identity, run.concurrency_key) == ("", "", "")
     assert run.publish_after is not None
     assert f"{CHILD} has died before it began run {run.pk}, which is published again" in caplog.text
+
+
+@pytest.mark.parametrize(("queued_for", "seconds"), [(0, 0), (20, 5), (100_000, 60)])
+def test_a_run_that_always_kills_its_child_before_it_begins_is_published_less_and_less_often(
+    queued_for: int, seconds: int, claiming: None
+) -> None:
+    """Otherwise, it would kill one child after the other, as fast as they start."""
+    now = clock.now()
+    run = running(queued_at=now - timedelta(seconds=queued_for), publish_count=3)
+    request_of(run).on_failure(died(-9))
+    run.refresh_from_db()
+    assert run.publish_after is not None
+    assert round((run.publish_after - now).total_seconds() / 5) == seconds / 5
+    # Or else it might be taken for one whose message is still in its queue.
+    assert run.publish_count == 0
 
 
 def test_so_it_is_if_the_claim_was_not_committed(claiming: None) -> None:
