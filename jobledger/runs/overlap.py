@@ -52,6 +52,7 @@ from jobledger.models import (
     Why,
 )
 from jobledger.models.states import WAITING_SINCE
+from jobledger.runs.elsewhere.awaiting import MAX_SILENCE
 from jobledger.runs.ledger_connection import savepoint
 from jobledger.runs.publishing import publisher, wake_up
 from jobledger.runs.publishing.intervals import GRACE_PERIOD, MAX_INTERVAL, publish_interval
@@ -288,6 +289,7 @@ def request_cancel(run: Run, why: Why, now: datetime) -> bool:
     again, is overridden.
     """
     is_queued = Q(status=Status.QUEUED)
+    is_task = is_queued & Q(job__contains=".")
     is_cancelled = Q(status=Status.RUNNING) & CANCEL_ACCEPTED
     cancelled = Run.objects.filter(pk=run.pk).in_state(*LIVE).exclude(is_cancelled)
     with transaction.atomic():
@@ -295,6 +297,8 @@ def request_cancel(run: Run, why: Why, now: datetime) -> bool:
             status=Case(When(is_queued, then=Value(Status.CANCELLED.value)), default=F("status")),
             finished_at=Case(When(is_queued, then=Value(now)), default=F("finished_at")),
             publish_after=Case(When(is_queued, then=None), default=F("publish_after")),
+            # For so long, workers discard the message of an ordinary task.
+            look_at=Case(When(is_task, then=Value(now + MAX_SILENCE)), default=F("look_at")),
             cancel_requested_at=Case(When(is_queued, then=None), default=Value(now)),
             **why.columns,
         )

@@ -76,7 +76,8 @@ def claim() -> list[Run]:
         runs = list(due.select_for_update(skip_locked=True)[: backend.BATCH])
         awaited = [run for run in runs if run.status in AWAITED]
         for run in runs:
-            # Some have ended otherwise since they were sent: cancelled in the queue, for example.
+            # Some have ended otherwise since they were sent. Of those that were cancelled in the queue, the
+            # messages are forgotten by now.
             length = time_to_wait(now - awaiting.sent_at(run)) if run in awaited else None
             groups[length].append(run.pk)
         for length, pks in groups.items():

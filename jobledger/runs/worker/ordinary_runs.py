@@ -34,7 +34,6 @@ from jobledger.jobs import registry
 from jobledger.models import CANCEL_ACCEPTED, NO_REASON, Reason, Run, Status, Why
 from jobledger.outages import is_outage
 from jobledger.runs import attempts
-from jobledger.runs.elsewhere.awaiting import MAX_SILENCE
 from jobledger.runs.identity import IDENTITY, worker_process
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.ordinary_outcomes import REVOKED, of_run, outcome_of_task
@@ -320,8 +319,8 @@ class Watch:
 
 def _cancelled_before_their_start() -> Iterable[UUID]:
     """The ordinary tasks that users have cancelled lately, but whose messages may still be in a queue."""
-    cancelled = Run.objects.filter(status=Status.CANCELLED, started_at=None, publish_count__gt=0)
-    lately = cancelled.filter(finished_at__gte=clock.now() - MAX_SILENCE, job__contains=".")
+    # Beat forgets them after a day: see ``elsewhere.looking.claim``.
+    lately = Run.objects.filter(look_at__isnull=False).in_state(Status.CANCELLED)
     return lately.values_list("pk", flat=True)
 
 

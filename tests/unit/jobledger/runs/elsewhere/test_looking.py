@@ -141,12 +141,14 @@ def test_a_result_that_cannot_be_decoded_is_an_unknown_end_and_says_so(
 
 
 def test_one_that_was_cancelled_in_the_queue_is_not_looked_at_again(elsewhere: Elsewhere, clock: Any) -> None:
+    """Until a day has passed, workers know by ``look_at`` that its message is to be discarded."""
     run = sent(job="tests.probes.tasks.add", args=[1, 2])
     assert overlap.request_cancel(run, Why.of(Reason.USER, user="ann"), NOON)
     elsewhere.succeeds(run)
-    look(clock)
-    run.refresh_from_db()
-    assert (run.status, run.look_at) == ("cancelled", None)
+    for after, look_at in (FIRST_LOOK, NOON + MAX_SILENCE), (MAX_SILENCE, None):
+        look(clock, after)
+        run.refresh_from_db()
+        assert (run.status, run.look_at) == ("cancelled", look_at)
 
 
 @pytest.mark.parametrize("count", [1, 40])

@@ -19,6 +19,7 @@ from jobledger import clock
 from jobledger.alerts import recording
 from jobledger.models import ProcessKind, Reason, Run, ServiceProcess, Status, Why
 from jobledger.runs import overlap
+from jobledger.runs.elsewhere import looking
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.ordinary_outcomes import outcome_of_task
 from jobledger.runs.processes import shared_process
@@ -416,10 +417,25 @@ def test_the_message_of_one_that_was_cancelled_in_the_queue_is_discarded(
     broker: Broker, killed: list[int]
 ) -> None:
     run, job = published(broker, ADD, 1, 2), Run.objects.create(job="probe", trigger="schedule")
-    for each in run, job:
+    # That it was sent may not be on record yet.
+    unmarked = Run.objects.create(job=run.job, trigger="schedule")
+    for each in run, job, unmarked:
         overlap.request_cancel(each, Why.of(Reason.USER, user="anna"), timezone.now())
     beat_until_looked(ordinary_runs.Watch())
-    assert set(state.revoked) == {str(run.pk)}
+    assert set(state.revoked) == {str(run.pk), str(unmarked.pk)}
+
+
+def test_it_is_looked_for_by_an_index_and_only_for_a_day(broker: Broker, killed: list[int]) -> None:
+    """However many runs were cancelled, each worker looks every few seconds."""
+    run = published(broker, ADD, 1, 2)
+    overlap.request_cancel(run, Why.of(Reason.USER, user="anna"), timezone.now())
+    run.refresh_from_db()
+    assert run.finished_at is not None
+    assert run.look_at == run.finished_at + timedelta(days=1)
+    Run.objects.update(look_at=timezone.now())
+    assert looking.claim() == []
+    beat_until_looked(ordinary_runs.Watch())
+    assert not state.revoked
 
 
 def test_messages_of_jobs_and_of_others_are_not_watched(broker: Broker, killed: list[int]) -> None:
