@@ -149,6 +149,9 @@ def compute_daily_stats(count: int) -> dict[str, float]:
     )
     population.analyze()
     last = FIRST_DAY + timedelta(days=DAYS - 1)
+    # Imports what each run needs, which a worker does once: half of a run's time.
+    _call("compute_daily_stats", date=FIRST_DAY)
+    DailyStat.objects.all().delete()
     seconds = {"job": _cost(lambda: _call("compute_daily_stats", date_from=FIRST_DAY, date_to=last))}
     DailyStat.objects.all().delete()
     seconds["loop"] = _cost(_compute_each_day)
