@@ -19,6 +19,8 @@ from jobledger.management.operator_command import OperatorCommand
 
 MAX_NAME_LENGTH = 80
 """So that the permission to start the job, which has its name, fits Django's table."""
+COMMANDS = ("management", "commands")
+"""Django's folder for commands, in an app."""
 _TEMPLATES = Path(jobledger.__file__).parent / "templates" / "jobledger" / "startjob"
 
 
@@ -35,14 +37,14 @@ class Command(OperatorCommand):
             "--app",
             metavar="APP",
             help="The label or the name of the app to which it is added. Default: the project's only app, or "
-            "the only one that has jobs.",
+            "the only one that has jobs, or a folder for commands.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         name = _valid(options["name"])
         app = _app(options["app"])
         _reject_existing(name)
-        job = Path(app.path, "management", "commands", f"{name}.py")
+        job = Path(app.path, *COMMANDS, f"{name}.py")
         test = _test_file(Path(app.path), name)
         write({**dict.fromkeys(_missing_packages(app, job, test), ""), **_rendered(name, job, test)})
         for path in job, test:
@@ -110,12 +112,11 @@ def _app(given: str | None) -> AppConfig:
     own = {app.label: app for app in registry.own_apps() if app.name != jobledger.__name__}
     if given is not None:
         return _given_app(given, own)
-    with_jobs = {job.app_label for job in registry.all_jobs().values()}.intersection(own)
-    candidates = (
-        [own[label] for label in with_jobs] if len(own) > 1 and len(with_jobs) == 1 else [*own.values()]
-    )
-    if len(candidates) == 1:
-        return candidates[0]
+    with_jobs = {job.app_label for job in registry.all_jobs().values()}
+    with_commands = {label for label, app in own.items() if Path(app.path, *COMMANDS).is_dir()}
+    for candidates in (own.keys(), own.keys() & with_jobs, with_commands):
+        if len(candidates) == 1:
+            return own[next(iter(candidates))]
     if not own:
         raise CommandError(
             "This project has no app of its own: create one with `manage.py startapp NAME`, and add it to "

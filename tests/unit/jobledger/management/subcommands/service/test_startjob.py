@@ -195,6 +195,17 @@ def test_of_several_apps_the_only_one_with_jobs_is_taken(
     assert JOB in files(shop)
 
 
+def test_of_several_apps_without_jobs_the_only_one_with_a_folder_for_commands_is_taken(
+    shop: Path, own: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the samples were removed, but not their folder."""
+    own += ["sign_in", "shop"]
+    monkeypatch.setattr(registry, "all_jobs", dict)
+    (shop / "management" / "commands").mkdir(parents=True)
+    output_of("jobledger", "startjob", "send_invoices")
+    assert JOB in files(shop)
+
+
 def test_of_several_apps_one_has_to_be_chosen(shop: Path, own: list[str]) -> None:
     own += ["tasks_app", "probes", "shop"]
     with pytest.raises(CommandError, match=r"several apps: choose one with --app: probes, shop, tasks_app\."):
