@@ -25,6 +25,7 @@ from jobledger.jobs import registry
 from jobledger.metrics.histogram import DELAY_BOUNDS, DURATION_BOUNDS, Histogram
 from jobledger.metrics.names import Names
 from jobledger.models import LIVE, OPEN, CountedUntil, Run, RunTotal, Status, Trigger, UncountedRun
+from jobledger.models.states import BY_MESSAGE
 from jobledger.paging import is_after
 from jobledger.runs.ordinary_tasks import known_tasks
 
@@ -37,10 +38,10 @@ PAGE = 5000
 LOCK_TIMEOUT_SECONDS = 5
 SLICE = 900
 """Before version 3.32, SQLite takes no more than 999 values. PostgreSQL takes a page at once."""
-FROM_QUEUE = (Trigger.SCHEDULE, Trigger.CHAIN, Trigger.ADMIN, Trigger.CELERY)
-"""The triggers whose runs a worker starts, so that they may start late."""
+FROM_QUEUE = tuple(trigger for trigger in BY_MESSAGE if trigger is not Trigger.BACKFILL)
+"""The triggers whose runs may start late. Those of a backfill wait for others on purpose."""
 _FIELDS = ("pk", *("job", "trigger", "status", "attempt"))
-_TIMES = ("queued_at", "scheduled_for", "started_at", "finished_at", "look_at")
+_TIMES = ("queued_at", "start_after", "scheduled_for", "started_at", "finished_at", "look_at")
 
 
 class Exchanged(NamedTuple):
@@ -70,10 +71,18 @@ class _Ended(NamedTuple):
     status: str
     attempt: int
     queued_at: datetime
+    start_after: datetime | None
     scheduled_for: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     look_at: datetime | None
+
+    @property
+    def due_at(self) -> datetime:
+        """When its first attempt should have started."""
+        if self.trigger == Trigger.SCHEDULE and self.scheduled_for is not None:
+            return self.scheduled_for
+        return max(self.queued_at, self.start_after or self.queued_at)
 
     @property
     def is_open(self) -> bool:
@@ -101,8 +110,7 @@ class Total:
             self.duration.add((run.finished_at - run.started_at).total_seconds())
         # Of a later attempt, the first start is not known.
         if run.trigger in FROM_QUEUE and run.attempt == 1:
-            due_at = (run.scheduled_for if run.trigger == Trigger.SCHEDULE else None) or run.queued_at
-            self.start_delay.add((run.started_at - due_at).total_seconds())
+            self.start_delay.add((run.started_at - run.due_at).total_seconds())
 
     def merge(self, other: "Total") -> None:
         self.count += other.count

@@ -52,6 +52,9 @@ class Trigger(models.TextChoices):
     TASK = "task", "enqueued task"
 
 
+BY_MESSAGE = tuple(trigger for trigger in Trigger if trigger not in (Trigger.CLI, Trigger.CRON, Trigger.JOB))
+"""What has a worker start runs; with the others, they start where they are called."""
+
 AWAITS_RESULT = models.Q(status=Status.SENT, look_at__isnull=False)
 """An ordinary task whose end may still be read from Celery's result backend."""
 OPEN = models.Q(status__in=LIVE) | AWAITS_RESULT

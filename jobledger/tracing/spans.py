@@ -28,7 +28,8 @@ from django.utils.module_loading import import_string
 from jobledger import __version__
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
-from jobledger.models import FAILURES, Run, Status, Trigger
+from jobledger.models import FAILURES, Run, Status
+from jobledger.models.states import BY_MESSAGE
 from jobledger.runs import reasons
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.output.run_log import by_service
@@ -42,7 +43,6 @@ logger = line_logger(__name__)
 
 FLUSH_SECONDS = 2.0
 """How long a process that ends waits until its spans were exported."""
-_BY_MESSAGE = (Trigger.SCHEDULE, Trigger.ADMIN, Trigger.CELERY, Trigger.BACKFILL)
 
 
 @dataclass(kw_only=True)
@@ -142,7 +142,7 @@ def _start(tracer: Any, run: Run, started_at: datetime | None) -> Any:
     """Begin a span, now or at this time, below the span that is active here or else the caller's."""
     is_inside = not started_at and bool(context.active())
     caller = run.trace_context if started_at else context.current() or run.trace_context
-    is_consumer = not is_inside and run.trigger in _BY_MESSAGE
+    is_consumer = not is_inside and run.trigger in BY_MESSAGE
     kind, own_id = _tracing().SpanKind, context.span_id_of_attempt(run.pk, run.attempt)
     # Nobody has called it from a trace: the context is what the span that is lost has begun the trace with.
     is_root = not is_inside and context.span_id_of(caller) == own_id

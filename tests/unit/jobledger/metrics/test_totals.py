@@ -293,7 +293,17 @@ def test_a_run_that_a_user_starts_for_an_earlier_slot_is_late_from_when_it_was_q
     assert total.start_delay.sum == 3
 
 
-@pytest.mark.parametrize("values", [{"trigger": Trigger.CLI}, {"trigger": Trigger.JOB}, {"attempt": 2}])
+@pytest.mark.parametrize("trigger", ["admin", "api", "celery", "chain", "task"])
+def test_a_run_that_a_worker_starts_is_late_from_when_it_was_queued_or_may_start(trigger: str) -> None:
+    ended(delay=3, trigger=trigger)
+    ended(delay=65, trigger=trigger, start_after=NOON - timedelta(minutes=9))
+    (total,) = read().values()
+    assert total.start_delay.sum == 3 + 5
+
+
+@pytest.mark.parametrize(
+    "values", [*({"trigger": trigger} for trigger in ("cli", "job", "cron", "backfill")), {"attempt": 2}]
+)
 def test_a_run_that_no_worker_starts_or_that_is_tried_again_has_no_delay(values: dict[str, Any]) -> None:
     ended(delay=3, **values)
     (total,) = read().values()

@@ -72,6 +72,15 @@ def test_a_run_is_a_span_with_its_facts(exported: InMemorySpanExporter) -> None:
     }
 
 
+@pytest.mark.parametrize("trigger", ["api", "chain", "task"])
+def test_whatever_starts_a_run_in_a_worker_has_sent_a_message(
+    exported: InMemorySpanExporter, trigger: str
+) -> None:
+    run = Run.objects.create(job="probe", trigger=trigger)
+    runner.execute(run.pk, worker="w")
+    assert only(exported).kind == SpanKind.CONSUMER
+
+
 def test_a_run_of_a_schedule_names_it_and_begins_a_trace(exported: InMemorySpanExporter) -> None:
     run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, schedule_name="nightly")
     runner.execute(run.pk, worker="w")
