@@ -110,15 +110,26 @@ def _send(claimed: Claimed) -> Claimed | None:
         return None
     except Exception as error:
         if not is_outage(error):
-            _record_failure(claimed, f"{type(error).__name__}; see the log.")
+            _record_failure(claimed, _unexpected(error))
         raise
     return wanted
 
 
 def send_test(destination: AlertDestination) -> None:
     """Send a test at once, and what is waiting soon, if it arrives. Raises NotDeliveredError."""
-    destinations.send(destination, message.test_message(destination.name), uuid.uuid4())
+    try:
+        destinations.send(destination, message.test_message(destination.name), uuid.uuid4())
+    except NotDeliveredError:
+        raise
+    except Exception as error:
+        # Such as a mail backend that cannot be imported.
+        logger.exception("Cannot send a test to %s", destination.name)
+        raise NotDeliveredError(_unexpected(error)) from error
     AlertDestination.objects.filter(pk=destination.pk).update(failures=0, error="", not_before=None)
+
+
+def _unexpected(error: Exception) -> str:
+    return f"{type(error).__name__}; see the log."
 
 
 def take_back() -> None:

@@ -140,6 +140,14 @@ def test_a_test_that_fails_says_why(admin_client: Client, settings: Settings) ->
     assert "The test was not accepted: ConnectionRefusedError" in response.text
 
 
+def test_a_test_says_so_if_the_project_cannot_send_mail_at_all(
+    admin_client: Client, settings: Settings
+) -> None:
+    settings.EMAIL_BACKEND = "nowhere.Backend"
+    response = admin_client.post(test_page(destination()), follow=True)
+    assert "The test was not accepted: ModuleNotFoundError; see the log." in response.text
+
+
 def test_after_a_test_that_arrives_what_is_waiting_is_sent_soon(admin_client: Client) -> None:
     team = destination(failures=7, error="refused", not_before="2100-01-01T00:00:00Z")
     admin_client.post(test_page(team))
