@@ -29,6 +29,7 @@ from jobledger.models import Alert, AlertDestination, AlertState, DestinationKin
 from jobledger.models.alert import mail_address
 
 MAX_NAME_LENGTH = 60
+MAX_DESTINATION_LENGTH = 100
 _SALT = "jobledger.unsubscribe"
 
 
@@ -48,12 +49,18 @@ def subscribe(user: Any, *, job: str = "", schedule: PeriodicTask | None = None)
     """Subscribe the user to a job or to a schedule; returns whether this is new. Raises NoAddressError."""
     if not mail_address(user):
         raise NoAddressError
-    name = f"{escaped(user.get_username())[:MAX_NAME_LENGTH]} (user {user.pk})"
     destination, _ = AlertDestination.objects.get_or_create(
-        user=user, defaults={"name": name, "kind": DestinationKind.USER}
+        user=user, defaults={"name": destination_name(user), "kind": DestinationKind.USER}
     )
     _, is_new = Subscription.objects.get_or_create(destination=destination, job=job, schedule=schedule)
     return is_new
+
+
+def destination_name(user: Any) -> str:
+    """That of the user's own destination: unique, and not too long, also if the user's key is a UUID."""
+    suffix = f" (user {user.pk})"
+    longest = min(MAX_NAME_LENGTH, MAX_DESTINATION_LENGTH - len(suffix))
+    return escaped(user.get_username())[:longest] + suffix
 
 
 def unsubscribe(subscriptions: Iterable[Subscription]) -> None:

@@ -2,7 +2,9 @@
 
 import re
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import time_machine
@@ -204,6 +206,13 @@ def test_a_success_reads_subscriptions_only_if_there_are_any(django_assert_num_q
 
     with django_assert_num_queries(6):  # a savepoint, the rules, subscriptions, streaks, and those of others
         recording.run_ended(run, Status.SUCCEEDED, timezone.now())
+
+
+def test_the_destination_of_a_user_with_a_long_name_and_a_long_key_has_a_name_that_fits() -> None:
+    user = SimpleNamespace(pk=uuid4(), get_username=lambda: "x" * 150)
+    name = subscriptions.destination_name(user)
+    assert len(name) == AlertDestination._meta.get_field("name").max_length
+    assert name.endswith(f"xx (user {user.pk})")
 
 
 # --- Rights, accounts and addresses that change
