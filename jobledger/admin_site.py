@@ -3,7 +3,7 @@
 It is not in the package ``admin``, which adds its pages to the site on import, so the site must exist first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import update_wrapper
 from typing import Any
@@ -18,6 +18,7 @@ from django.utils.functional import Promise
 
 from jobledger.admin_internals import LateAdminSite
 from jobledger.conf import settings
+from jobledger.permissions import User, may_view, may_view_schedules
 
 SECTIONS = (
     ("index", "Home"),
@@ -27,6 +28,13 @@ SECTIONS = (
     ("jobledger_alert_changelist", "Alerts"),
     ("everything", "Everything"),
 )
+
+_MAY_OPEN: Mapping[str, Callable[[User], bool]] = {
+    "django_celery_beat_periodictask_changelist": may_view_schedules,
+    "jobledger_run_changelist": may_view,
+    "jobledger_alert_changelist": may_view,
+}
+"""Who may open a section; the others, all who may log in."""
 
 STOP_POLLING = 286
 """The HTTP status that makes htmx stop polling."""
@@ -137,10 +145,17 @@ class JobsAdminSite(LateAdminSite):
         return TemplateResponse(request, "jobledger/everything.html", context)
 
     def _sections(self, request: HttpRequest) -> list[tuple[str, str | Promise, bool]]:
-        """URL, title, and whether the current page belongs to it; empty before login."""
+        """URL, title, and whether the current page belongs to it; empty before login.
+
+        Only those that the user may open.
+        """
         if not self.has_permission(request):
             return []
-        home, *others = ((reverse(f"admin:{name}", current_app=self.name), title) for name, title in SECTIONS)
+        home, *others = (
+            (reverse(f"admin:{name}", current_app=self.name), title)
+            for name, title in SECTIONS
+            if name not in _MAY_OPEN or _MAY_OPEN[name](request.user)
+        )
         return [
             (*home, request.path == home[0]),
             # Without the slash, since a section may include other models, such as alertrule.

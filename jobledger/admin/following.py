@@ -58,18 +58,23 @@ class Topic:
         """The name within a sentence."""
         return f"the {self.name}" if self.job or self.schedule else self.name
 
-    @property
-    def url(self) -> str:
-        """The page of the job or the schedule."""
+    def url(self, user: rights.User) -> str:
+        """The page of the job or the schedule; empty if it is gone, or the user may no longer open it."""
         if self.schedule is not None:
-            return page_url("django_celery_beat_periodictask_change", self.schedule.pk)
-        return page_url("jobledger_job", self.job) if self.job else page_url("jobledger_following")
+            may_open, page = rights.may_view_schedules(user), "django_celery_beat_periodictask_change"
+            return page_url(page, self.schedule.pk) if may_open else ""
+        if self.job:
+            may_open = self.job in registry.all_jobs() and rights.may_view(user)
+            return page_url("jobledger_job", self.job) if may_open else ""
+        return page_url("jobledger_following")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListedFeed:
     feed: Feed
     topic: Topic
+    url: str
+    """That of its topic."""
     address: str
     """Empty if it cannot be shown."""
     works: bool
@@ -126,8 +131,9 @@ def page(request: HttpRequest, site: AdminSite) -> HttpResponse:
             "address": mail_address(request.user),
             "no_address": NO_ADDRESS,
             "subscriptions": [
-                (each, Topic(job=each.job, schedule=each.schedule))
+                (each, topic, topic.url(request.user))
                 for each in subscriptions.of_user(request.user)
+                for topic in [Topic(job=each.job, schedule=each.schedule)]
             ],
             "may_view": rights.may_view(request.user),
             "has_feeds": addresses.is_available(),
@@ -295,9 +301,11 @@ def _missing() -> str:
 def _own_feeds(request: HttpRequest) -> Any:
     user = request.user
     for feed in Feed.objects.filter(user=user.pk).select_related("schedule").order_by("kind", "job", "pk"):
+        topic = Topic(job=feed.job, schedule=feed.schedule)
         yield ListedFeed(
             feed=feed,
-            topic=Topic(job=feed.job, schedule=feed.schedule),
+            topic=topic,
+            url=topic.url(user),
             address=addresses.address_of(feed, request),
             works=addresses.may_make(user, FeedKind(feed.kind), has_schedule=bool(feed.schedule_id)),
         )
@@ -340,4 +348,5 @@ def _number(text: str) -> int:
 
 def _back(request: HttpRequest, topic: Topic) -> HttpResponse:
     is_listed = request.POST.get("page") == LIST
-    return HttpResponseRedirect(page_url("jobledger_following") if is_listed else topic.url)
+    page = "" if is_listed else topic.url(request.user)
+    return HttpResponseRedirect(page or page_url("jobledger_following"))

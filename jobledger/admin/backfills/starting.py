@@ -125,6 +125,7 @@ def _answer(request: HttpRequest, schedule: PeriodicTask, site: AdminSite) -> Ht
             "title": f"Backfill {schedule.name}",
             "schedule": schedule,
             "form": form,
+            "may_see_runs": rights.may_view(request.user),
             **(_preview(schedule, found) if found else {}),
         },
     )

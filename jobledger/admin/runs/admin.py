@@ -113,7 +113,7 @@ class RunAdmin(ReadOnly, ModelPages):
     ) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             raise PermissionDenied
-        page = RunPage(self._get_run(request, object_id), timezone.now())
+        page = self._run_page(request, object_id)
         output = OutputView(page, request.GET)
         title = f"{page.run.job} {page.run.short_id}"
         return self._render(
@@ -134,7 +134,7 @@ class RunAdmin(ReadOnly, ModelPages):
     @method_decorator(never_cache)
     def live_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
         """Changes to a run since its page last polled; the last response stops the polling."""
-        page = RunPage(self._get_run(request, run_id), timezone.now())
+        page = self._run_page(request, run_id)
         live = LiveUpdate(page, request.GET)
         context = {**self._page_context(request, page), "live": live, "oob": True}
         status = STOP_POLLING if live.is_last else 200
@@ -229,6 +229,10 @@ class RunAdmin(ReadOnly, ModelPages):
         if run is None:
             raise Http404
         return run
+
+    def _run_page(self, request: HttpRequest, run_id: UUID | str) -> RunPage:
+        run, links_schedules = self._get_run(request, run_id), rights.may_view_schedules(request.user)
+        return RunPage(run, timezone.now(), links_schedules)
 
     def _page_context(self, request: HttpRequest, page: RunPage) -> dict[str, Any]:
         return {

@@ -97,6 +97,8 @@ class RunPage:
 
     run: Run
     now: datetime
+    links_schedules: bool = True
+    """Whether the user may open the pages of schedules."""
 
     @property
     def state_token(self) -> str:
@@ -131,7 +133,7 @@ class RunPage:
         sentence = reasons.sentence(
             self.run, self.now, holder=overlap.held_by(holder) if holder else None, error=self.error
         )
-        return format_html_join("", "{}", ((_link(part),) for part in sentence.parts))
+        return format_html_join("", "{}", ((self._link(part),) for part in sentence.parts))
 
     @property
     def cancelled_by(self) -> str:
@@ -159,8 +161,8 @@ class RunPage:
 
     @property
     def schedule_url(self) -> str:
-        """Empty if the schedule no longer exists."""
-        return _schedule_url(self.run.schedule_id) if self.run.schedule_id else ""
+        """Empty if the schedule no longer exists, or the user may not see it."""
+        return self._url_of_schedule(self.run.schedule_id)
 
     @property
     def times(self) -> Sequence[tuple[str, SafeString | str]]:
@@ -276,6 +278,14 @@ class RunPage:
         runs = Run.objects.filter(parent=self.run).defer(*_LONG_FIELDS).order_by("queued_at", "pk")
         return [RelatedRun(run=run) for run in runs[: MAX_CHILDREN + 1]]
 
+    def _url_of_schedule(self, schedule_id: int | str | None) -> str:
+        is_linked = schedule_id and self.links_schedules
+        return page_url("django_celery_beat_periodictask_change", schedule_id) if is_linked else ""
+
+    def _link(self, part: Part) -> SafeString | str:
+        url = display.run_url(part.run_id) if part.run_id else self._url_of_schedule(part.schedule_id)
+        return format_html('<a href="{}">{}</a>', url, part.text) if url else part.text
+
 
 def load(run_id: UUID) -> Run | None:
     """The run, with everything that its page needs; None if it does not exist."""
@@ -300,15 +310,3 @@ def _resources(row: Run | RunAttempt) -> Sequence[tuple[str, str]]:
     if row.peak_memory_bytes is not None:
         found.append(("peak memory", size(row.peak_memory_bytes)))
     return found
-
-
-def _schedule_url(schedule_id: int | str) -> str:
-    return page_url("django_celery_beat_periodictask_change", schedule_id)
-
-
-def _link(part: Part) -> SafeString | str:
-    if part.run_id:
-        return format_html('<a href="{}">{}</a>', display.run_url(part.run_id), part.text)
-    if part.schedule_id:
-        return format_html('<a href="{}">{}</a>', _schedule_url(part.schedule_id), part.text)
-    return part.text

@@ -90,6 +90,27 @@ def test_the_list_has_the_users_own_subscriptions(client: Client, ann: Any) -> N
     assert "None yet" in answer.text
 
 
+def test_what_no_longer_has_a_page_is_not_linked(client: Client, ann: Any, switched_on: None) -> None:
+    subscriptions.subscribe(ann, job="gone")
+    addresses.add(ann, FeedKind.BADGE, job="gone")
+    (subscription,) = subscriptions.of_user(ann)
+    text = client.get(PAGE).text
+    assert text.count("job gone") > 2
+    assert "/job/gone/" not in text
+    page = client.post(UNSUBSCRIBE, {"subscription": subscription.pk}, follow=True)
+    assert page.redirect_chain == [(PAGE, 302)]
+    assert "You have unsubscribed from the job gone." in page.text
+
+
+def test_a_schedule_that_the_user_may_no_longer_see_is_not_linked(client: Client, ann: Any) -> None:
+    schedule = create_hourly()
+    subscriptions.subscribe(ann, schedule=schedule)
+    assert change_url(schedule) in client.get(PAGE).text
+    ann.groups.get().permissions.remove(Permission.objects.get(codename="view_periodictask"))
+    text = client.get(PAGE).text
+    assert ("schedule mine" in text, change_url(schedule) in text) == (True, False)
+
+
 def test_nobody_ends_the_subscription_of_another_user(client: Client, ann: Any) -> None:
     subscriptions.subscribe(bob := user("bob"), job="probe")
     (other,) = subscriptions.of_user(bob)

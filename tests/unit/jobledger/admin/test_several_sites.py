@@ -12,7 +12,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib import admin
 from django.contrib.admin import AdminSite
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import AsyncClient, Client
 from django.urls import include, path, resolve, reverse
 from django.utils import timezone
@@ -104,10 +104,10 @@ def links(page: str, base: str) -> Iterator[str]:
             yield address.path
 
 
-def crawl(client: Client, start: str) -> dict[str, int]:
+def crawl(client: Client, start: str, first: str = "") -> dict[str, int]:
     """The status of every page that can be reached, by its path; of pages elsewhere, the path only."""
     statuses: dict[str, int] = {}
-    found = [start]
+    found = [start + first]
     while found:
         address = found.pop()
         if address in statuses or not address.startswith(start):
@@ -147,6 +147,31 @@ def test_every_link_and_form_leads_to_the_same_site(
     assert {address: status for address, status in found.items() if status >= 500 or status == 404} == {}
     names = {resolve(address).url_name for address, status in found.items() if status}
     assert set(PAGES) <= names
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (),
+        ("view_run",),
+        ("view_periodictask",),
+        ("start_run",),
+        ("start_run", "view_periodictask"),
+        ("pause_schedule", "view_calendar", "view_alertrule", "view_alertdestination"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("site", ["stock", "jobs"])
+def test_no_link_leads_to_a_page_that_the_user_may_not_open(
+    client: Client, schedule: PeriodicTask, site: str, names: tuple[str, ...]
+) -> None:
+    something_of_everything(schedule)
+    user = User.objects.create_user("ann", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=names))
+    client.force_login(user)
+    found = crawl(client, PREFIXES[site], "jobledger/run/job/" if site == "stock" else "")
+    assert len(found) > 2
+    assert [address for address, status in found.items() if status == 403] == []
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,8 @@ def test_a_user_who_may_not_see_runs_returns_to_the_schedule(client: Client, sch
     user.groups.clear()
     names = ("start_run", "view_periodictask")
     user.user_permissions.set(Permission.objects.filter(codename__in=names))
+    succeeded_at_ten(schedule)
+    assert not re.search("/jobledger/(run|backfill)/", preview(client, schedule))
     answer: Any = client.post(url(schedule), MORNING)
     assert answer.url == page_of(schedule)
 
