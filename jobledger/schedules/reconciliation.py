@@ -107,6 +107,9 @@ class Reconciliation:
 
     def step(self) -> bool:
         """Sync what has changed in the next slice; returns whether the pass is complete."""
+        if not self._after_pk and Predecessor.objects.filter(schedule=None).exists():
+            # These are broken until then, so that the pass finds them.
+            links.link_up(clock.now())
         schedules = PeriodicTask.objects.filter(pk__gt=self._after_pk).order_by("pk")
         last = schedules.values_list("pk", flat=True)[SLICE_SIZE - 1 : SLICE_SIZE].first()
         slice_ = schedules if last is None else schedules.filter(pk__lte=last)
@@ -156,7 +159,8 @@ def schedule_saved(
     if created:
         anchor = {"anchor": now.replace(microsecond=0)}
         SchedulePolicy.objects.get_or_create(schedule=instance, defaults=anchor)
-    followers = links.link_up(instance, now) if created else []
+    # Created or renamed.
+    followers = links.link_up(now, name=instance.name)
     ledger.sync([instance.pk, *followers], now)
 
 

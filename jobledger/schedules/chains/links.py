@@ -7,6 +7,7 @@ schedule again. So neither the order in which schedules are created nor a deleti
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django_celery_beat.models import PeriodicTask
 
@@ -55,6 +56,8 @@ def chains() -> list[tuple[PeriodicTask, list[str]]]:
 
 def assign(follower_id: int, names: Collection[str], now: datetime) -> None:
     """Let the schedule start after those of these names; without names, after none."""
+    if names:
+        link_up(now, follower=follower_id)
     stored = Predecessor.objects.filter(follower=follower_id).select_related("schedule")
     known = {link.current_name: link for link in stored}
     gone = [link.pk for name, link in known.items() if name not in names]
@@ -67,13 +70,23 @@ def assign(follower_id: int, names: Collection[str], now: datetime) -> None:
     )
 
 
-def link_up(schedule: PeriodicTask, now: datetime) -> list[int]:
-    """Link those that have waited for a schedule of this name; returns the followers, to be synced."""
-    waiting = Predecessor.objects.filter(schedule=None, name=schedule.name).exclude(follower=schedule.pk)
-    followers = list(waiting.values_list("follower", flat=True))
-    if followers:
-        waiting.update(schedule=schedule, counted_until=now)
-    return followers
+def link_up(now: datetime, **waiting: Any) -> list[int]:
+    """Link those that wait for a schedule of a name that one has now; returns the followers, to be synced.
+
+    ``waiting`` limits which links are looked at.
+    """
+    links = list(Predecessor.objects.filter(schedule=None, **waiting))
+    named = PeriodicTask.objects.filter(name__in={link.name for link in links})
+    schedules = dict(named.values_list("name", "pk")) if links else {}
+    found = [link for link in links if schedules.get(link.name) not in (None, link.follower_id)]
+    for link in found:
+        same = Predecessor.objects.filter(follower=link.follower_id, schedule=schedules[link.name])
+        if same.exists():
+            # A predecessor was given the name of one that is gone.
+            link.delete()
+        else:
+            Predecessor.objects.filter(pk=link.pk).update(schedule=schedules[link.name], counted_until=now)
+    return [link.follower_id for link in found]
 
 
 def stored_edges() -> dict[str, list[str]]:

@@ -28,6 +28,7 @@ from jobledger.runs.outcome import SUCCESS
 from jobledger.schedules import scheduler, stored_schedules
 from jobledger.schedules.chains import links, starting
 from jobledger.schedules.due import ledger
+from jobledger.schedules.reconciliation import Reconciliation
 from jobledger.schedules.stored_times import ChainTimes
 from tests.unit.jobledger.alerts.builders import CRASH
 from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
@@ -358,6 +359,59 @@ def test_a_follower_whose_predecessor_is_deleted_is_broken_until_there_is_one_ag
     ended(again, NOON)
     NextSlot.objects.filter(schedule=again).update(slot=NOON + HOUR)
     assert look(NOON + MINUTE) == [(NOON, "queued")]
+
+
+def awaiting(name: str) -> PeriodicTask:
+    """A follower whose predecessor of this name is gone."""
+    then = follower(name, since=EIGHT)
+    PeriodicTask.objects.get(name=name).delete()
+    assert NextSlot.objects.get(schedule=then).broken
+    return then
+
+
+def starts_after(name: str, then: PeriodicTask) -> bool:
+    link = Predecessor.objects.get(follower=then)
+    is_linked = link.schedule is not None and link.schedule.name == name
+    return is_linked and not NextSlot.objects.get(schedule=then).broken
+
+
+def test_a_schedule_that_is_given_the_name_takes_the_place_of_a_predecessor_that_is_gone(
+    first: PeriodicTask,
+) -> None:
+    then, other = awaiting("first"), planned("other")
+    other.name = "first"
+    other.save()
+    assert starts_after("first", then)
+
+
+def test_so_does_one_whose_name_or_row_was_written_without_a_signal(first: PeriodicTask) -> None:
+    then = awaiting("first")
+    planned("other")
+    PeriodicTask.objects.filter(name="other").update(name="first")
+    assert Reconciliation().step()
+    assert starts_after("first", then)
+
+
+def test_naming_the_predecessor_again_finds_the_schedule_that_has_the_name_now(first: PeriodicTask) -> None:
+    then = awaiting("first")
+    planned("other")
+    PeriodicTask.objects.filter(name="other").update(name="first")
+    links.assign(then.pk, ["first"], NOW)
+    ledger.sync([then.pk], NOW)
+    assert starts_after("first", then)
+
+
+def test_a_predecessor_that_is_given_the_name_of_one_that_is_gone_stands_for_both(
+    first: PeriodicTask,
+) -> None:
+    second = planned("second")
+    then = follower("first", "second", since=EIGHT)
+    first.delete()
+    second.name = "first"
+    second.save()
+    assert starts_after("first", then)
+    ended(second, NINE)
+    assert look() == [(NINE, "queued")]
 
 
 def test_a_predecessor_that_is_deleted_under_a_new_name_is_missed_by_that_name(first: PeriodicTask) -> None:
