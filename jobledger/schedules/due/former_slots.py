@@ -36,6 +36,13 @@ from jobledger.schedules.stored_times import (
 )
 
 
+def is_edited(schedule: PeriodicTask, row: NextSlot) -> bool:
+    """Whether the schedule has been given other times since the row was computed, and so counts from now."""
+    # What starts after others goes on counting what they have done.
+    is_chain = bool(schedule.policy.after and row.look_at)
+    return row.timing not in ("", schedule.timing) and not is_chain
+
+
 def unrecorded(
     schedule: PeriodicTask, row: NextSlot, pauses: Sequence[PausePeriod], now: datetime
 ) -> Iterator[PlannedSlot]:

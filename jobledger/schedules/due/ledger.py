@@ -336,7 +336,7 @@ def _advance_one(
     try:
         target = slot_runs.target_of(schedule)
         records = list(former_slots.unrecorded(schedule, row, pauses, now))
-        is_edited = row.timing not in ("", schedule.timing)
+        is_edited = former_slots.is_edited(schedule, row)
         plan = plans.plan(schedule, handled_until=now if is_edited else row.handled_until, pauses=pauses)
     except Error:
         raise

@@ -1,5 +1,6 @@
 """A schedule starts after others once for each round of their runs, whatever dies in between."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from jobledger.jobs.declaration import Concurrency, LeftOutSlots, Misfire, Pause
 from jobledger.models import (
     After,
     Backfill,
+    Calendar,
     ChainStart,
     NextSlot,
     Pause,
@@ -314,6 +316,48 @@ def test_an_edit_of_the_description_drops_nothing(first: PeriodicTask) -> None:
     then.save()
     Run.objects.update(status=Status.SUCCEEDED)
     assert look() == [(NINE, "queued")]
+
+
+def expiring(then: PeriodicTask) -> None:
+    then.expires = NOON + 24 * HOUR
+    then.save()
+
+
+def with_an_edited_calendar(then: PeriodicTask) -> None:
+    limited_by(then, "2030-01-01")
+    SchedulePolicy.objects.get(schedule=then).save()
+    calendar = Calendar.objects.get()
+    calendar.entries = "2031-01-01"
+    calendar.save()
+
+
+def after_failures_too(then: PeriodicTask) -> None:
+    policy = SchedulePolicy.objects.get(schedule=then)
+    policy.after = After.END
+    policy.save()
+
+
+@pytest.mark.parametrize("edit", [expiring, with_an_edited_calendar, after_failures_too])
+def test_an_edit_while_a_predecessor_runs_drops_nothing(
+    first: PeriodicTask, edit: Callable[[PeriodicTask], None]
+) -> None:
+    then = follower("first", since=EIGHT)
+    ended(first, NINE, Status.RUNNING)
+    assert look() == []
+    edit(then)
+    Run.objects.update(status=Status.SUCCEEDED)
+    assert look() == [(NINE, "queued")]
+
+
+def test_a_schedule_that_is_made_to_start_after_others_counts_from_then(first: PeriodicTask) -> None:
+    then = hourly("then", handled_until=EIGHT)
+    ended(first, NINE)
+    stored_schedules.assign(then, ChainTimes(after=("first",)))
+    SchedulePolicy.objects.filter(schedule=then).update(after=After.SUCCESS)
+    then.policy.after = After.SUCCESS
+    links.assign(then.pk, ["first"], EIGHT)
+    then.save()
+    assert look() == []
 
 
 def test_it_starts_after_others_although_a_time_of_its_own_was_due_before(first: PeriodicTask) -> None:
