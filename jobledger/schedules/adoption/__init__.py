@@ -64,8 +64,9 @@ def leave_out_what_ran_elsewhere(
     if ran_at is None or (row.recorded_at is not None and ran_at <= row.recorded_at):
         return
     # What ran before may be this service's own run, if the schedule has been disabled since.
-    if not is_found and ran_at > row.handled_until:
-        _count_from(min(ran_at, now), schedule)
+    if not is_found and ran_at > row.handled_until and _count_from(min(ran_at, now), schedule):
+        # It is of no use any more, and does not tell that a user has edited the schedule.
+        row.slot = row.due_at = None
     if is_beat and ran_at > now:
         # By mistake, or by a clock that is fast. Taken into account only once, since until that time has
         # come, every slot would seem to have run.
@@ -77,12 +78,17 @@ def leave_out_what_ran_elsewhere(
         row.slot = row.due_at = None
 
 
-def _count_from(ran_at: datetime, schedule: PeriodicTask) -> None:
-    """Let an interval count from its last run, if the other scheduler has made that since it was adopted."""
+def _count_from(ran_at: datetime, schedule: PeriodicTask) -> bool:
+    """Let an interval count from its last run, if the other scheduler has made that since it was adopted.
+
+    Returns whether it counts from another time than before.
+    """
     policy, anchor = schedule.policy, ran_at.replace(microsecond=0)
-    if schedule.interval_id is not None and policy.anchor < anchor:
-        policy.anchor = anchor
-        SchedulePolicy.objects.filter(pk=policy.pk).update(anchor=anchor)
+    if schedule.interval_id is None or policy.anchor >= anchor:
+        return False
+    policy.anchor = anchor
+    SchedulePolicy.objects.filter(pk=policy.pk).update(anchor=anchor)
+    return True
 
 
 def disable_what_has_run_once(schedule_ids: Collection[int]) -> None:

@@ -5,6 +5,7 @@ so that no such slot is lost, whatever was edited: the schedule, its times, or a
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
@@ -21,7 +22,7 @@ from jobledger.schedules.planning import edits
 from jobledger.schedules.planning.edits import Former
 from jobledger.schedules.planning.policy import PausePeriod
 from jobledger.schedules.planning.verdicts import PlannedSlot
-from jobledger.schedules.rules.interval import Clocked
+from jobledger.schedules.rules.interval import Clocked, Interval
 from jobledger.schedules.rules.slots import Rule, RuleError, Window
 from jobledger.schedules.rules.wallclock import zone_named
 from jobledger.schedules.stored_schedules import FIELDS, anchor_of, limited
@@ -38,16 +39,28 @@ from jobledger.schedules.stored_times import (
 
 def is_edited(schedule: PeriodicTask, row: NextSlot) -> bool:
     """Whether the schedule has been given other times since the row was computed, and so counts from now."""
+    if row.timing == schedule.timing:
+        return _has_other_grid(schedule, row)
     # What starts after others goes on counting what they have done.
-    is_chain = bool(schedule.policy.after and row.look_at)
-    return row.timing not in ("", schedule.timing) and not is_chain
+    return bool(row.timing) and not (schedule.policy.after and row.look_at)
+
+
+def _has_other_grid(schedule: PeriodicTask, row: NextSlot) -> bool:
+    """Whether an interval counts from another time than before, such as that of an imported file.
+
+    Its next slot tells, since the timing does not. One that a calendar has moved tells nothing.
+    """
+    if schedule.interval_id is None or row.slot is None or use.IS_MOVED in row.timing:
+        return False
+    rule = stored_schedules.times_of(schedule).rule
+    return isinstance(rule, Interval) and not rule.includes(row.slot)
 
 
 def unrecorded(
     schedule: PeriodicTask, row: NextSlot, pauses: Sequence[PausePeriod], now: datetime
 ) -> Iterator[PlannedSlot]:
     """What to record of the slots of the old timing, if the timing has been edited."""
-    if row.timing == schedule.timing or (former := former_of(row, schedule.policy)) is None:
+    if not is_edited(schedule, row) or (former := former_of(row, schedule.policy)) is None:
         return
     times = stored_schedules.times_of(schedule)
     yield from edits.unrecorded(
@@ -74,7 +87,7 @@ def former_of(row: NextSlot, policy: SchedulePolicy) -> Former | None:
     if not row.timing or row.broken:
         return None
     try:
-        rule, window = _rule_in(row.timing, policy)
+        rule, window = _rule_in(row, policy)
     except (ValueError, InvalidOperation):
         # Invalid, or written by other code.
         if row.slot is None:
@@ -85,9 +98,9 @@ def former_of(row: NextSlot, policy: SchedulePolicy) -> Former | None:
     )
 
 
-def _rule_in(timing: str, policy: SchedulePolicy) -> tuple[Rule, Window]:
+def _rule_in(row: NextSlot, policy: SchedulePolicy) -> tuple[Rule, Window]:
     # The calendars come last, and may contain the separator.
-    parts = timing.removesuffix("|").split("|", len(FIELDS) - 1)
+    parts = row.timing.removesuffix("|").split("|", len(FIELDS) - 1)
     values = dict(zip(FIELDS, parts, strict=True))
     given = {name: None if text == "-" else text for name, text in values.items()}
     start_time = _time(given["start_time"])
@@ -98,8 +111,12 @@ def _rule_in(timing: str, policy: SchedulePolicy) -> tuple[Rule, Window]:
     )
     dialect = Dialect(given["policy__dialect"] or policy.dialect)
     anchor = anchor_of(SchedulePolicy(anchor=policy.anchor, dialect=dialect), start_time)
-    use = CalendarUse.read(given["policy__calendars"] or "")
-    return limited(rule_from(_times(given, dialect), anchor), use, window), window
+    calendars = CalendarUse.read(given["policy__calendars"] or "")
+    rule = rule_from(_times(given, dialect), anchor)
+    if isinstance(rule, Interval) and row.slot is not None and not calendars.is_moved:
+        # Whatever it has counted from.
+        rule = replace(rule, anchor=row.slot)
+    return limited(rule, calendars, window), window
 
 
 def _times(given: dict[str, str | None], dialect: Dialect) -> StoredTimes:

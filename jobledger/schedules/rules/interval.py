@@ -20,6 +20,10 @@ class Interval(Rule):
             raise RuleError(f"every: {self.every} is shorter than a second", field="every")
         object.__setattr__(self, "anchor", aware_field(self.anchor, "anchor"))
 
+    def includes(self, at: datetime) -> bool:
+        """Whether this is one of the times of the grid."""
+        return not (at - self.anchor) % self.every
+
     def first_after(self, at: datetime) -> datetime | None:
         return self.anchor + ((at - self.anchor) // self.every + 1) * self.every
 

@@ -9,6 +9,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from jobledger.jobs.declaration import LeftOutSlots
 from jobledger.models import Calendar, NextSlot, SchedulePolicy
 from jobledger.schedules import calendars as stored_calendars
+from jobledger.schedules.rules.interval import Interval
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 """The current time in most tests."""
@@ -26,9 +27,13 @@ def every(
 ) -> PeriodicTask:
     """A schedule of the job ``probe``, due every so many seconds from the full hour."""
     interval = IntervalSchedule.objects.create(every=seconds, period="seconds")
-    schedule = _made(name, handled_until, interval=interval, **values)
-    SchedulePolicy.objects.filter(schedule=schedule).update(anchor=NOON - timedelta(days=1))
-    return schedule
+    schedule = _made(name, None, interval=interval, **values)
+    anchor = NOON - timedelta(days=1)
+    SchedulePolicy.objects.filter(schedule=schedule).update(anchor=anchor)
+    for row in NextSlot.objects.filter(schedule=schedule):
+        slot = _next_on_grid(schedule, row.handled_until)
+        NextSlot.objects.filter(pk=row.pk).update(slot=slot)
+    return schedule if handled_until is None else wound_back(schedule, handled_until)
 
 
 def limited_by(
@@ -48,10 +53,18 @@ def limited_by(
 
 def wound_back(schedule: PeriodicTask, handled_until: datetime) -> PeriodicTask:
     """As if beat had planned the schedule then, and not since."""
+    slot = handled_until if schedule.interval is None else _next_on_grid(schedule, handled_until)
     NextSlot.objects.filter(schedule=schedule).update(
-        handled_until=handled_until, due_at=handled_until, slot=handled_until
+        handled_until=handled_until, due_at=handled_until, slot=slot
     )
     return schedule
+
+
+def _next_on_grid(schedule: PeriodicTask, after: datetime) -> datetime | None:
+    """The next slot of an interval."""
+    every = timedelta(**{schedule.interval.period: schedule.interval.every})
+    anchor = SchedulePolicy.objects.get(schedule=schedule).anchor
+    return Interval(every=every, anchor=anchor).first_after(after)
 
 
 def _made(name: str, handled_until: datetime | None, **values: Any) -> PeriodicTask:

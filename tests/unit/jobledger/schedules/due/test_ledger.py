@@ -402,6 +402,24 @@ def test_an_edit_never_creates_a_slot_in_the_past() -> None:
     assert rows() == [(NOON, "queued")]
 
 
+def test_an_interval_that_is_made_to_count_from_another_time_has_no_slot_in_the_past() -> None:
+    schedule = every(3600, handled_until=NOON - HOUR)
+    ledger.record_due(NOON)
+    SchedulePolicy.objects.update(anchor=NOON - 30 * MINUTE)
+    ledger.sync([schedule.pk], NOON + 40 * MINUTE)
+    assert rows() == [(NOON, "queued")]
+    assert NextSlot.objects.get().slot == NOON + 90 * MINUTE
+
+
+def test_a_slot_by_which_an_interval_was_due_before_it_counted_from_another_time_is_not_lost() -> None:
+    schedule = every(3600, handled_until=NOON - HOUR)
+    NextSlot.objects.update(slot=NOON, due_at=NOON)
+    SchedulePolicy.objects.update(anchor=NOON - 30 * MINUTE)
+    ledger.sync([schedule.pk], NOON + 2 * HOUR + SECOND)
+    assert rows() == [(NOON, "missed"), (NOON + HOUR, "missed"), (NOON + 2 * HOUR, "queued")]
+    assert NextSlot.objects.get().slot == NOON + 150 * MINUTE
+
+
 def test_a_slot_that_was_just_due_when_the_timing_was_edited_still_runs() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
     NextSlot.objects.update(slot=NOON, due_at=NOON)

@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,12 +22,13 @@ from jobledger.models import (
     Calendar,
     DeclaredSchedule,
     NextSlot,
+    Run,
     ScheduleCalendar,
     SchedulePolicy,
 )
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.declared.sync import sync
-from jobledger.schedules.documents import all_documents
+from jobledger.schedules.documents import all_documents, complete_document_of
 from jobledger.schedules.documents.files import JSON, YAML, InvalidFileError, file_text, read
 from jobledger.schedules.stored_times import (
     ClockedTimes,
@@ -545,3 +547,16 @@ def test_an_interval_keeps_its_grid() -> None:
     PeriodicTask.objects.all().delete()
     imported(text)
     assert SchedulePolicy.objects.get().anchor == anchor == NOON - timedelta(days=1)
+
+
+def test_an_interval_that_gets_another_grid_starts_nothing_at_once() -> None:
+    schedule = every(3600, "mine")
+    slot = NextSlot.objects.get().slot
+    assert slot is not None
+    last = slot - timedelta(hours=1)
+    NextSlot.objects.update(handled_until=last)
+    anchor = str(complete_document_of(PeriodicTask.objects.get())["anchor"])
+    other = last + (timezone.now() - last) / 2
+    imported(exported().replace(anchor, other.isoformat()))
+    assert SchedulePolicy.objects.get(schedule=schedule).anchor == other
+    assert not Run.objects.exists()
