@@ -4,6 +4,9 @@ A job may lower its process's limits or change its user for good, or leave no de
 then cannot open the database any more, however long it waits. So the outcome goes into the memory of the run
 that outlives the process, and the process exits. Whoever awaits it records the outcome: the worker's main
 process, or the child for which it executes an isolated run.
+
+The outcome is also left there while the database is away, in case that the process is killed before that is
+back.
 """
 
 import json
@@ -79,7 +82,7 @@ class Abilities:
 
 def hand_over(run: Run, outcome: Outcome, captured: Capture) -> None:
     """Leave the outcome to whoever awaits this process, and exit. Returns if nobody does."""
-    if not captured.hand_over(_as_bytes(run, outcome)):
+    if not captured.hand_over(as_bytes(run, outcome)):
         return
     with suppress(Exception):
         text = "Run %s of %s ended as %s: its process can no longer record this itself, and is replaced"
@@ -100,7 +103,8 @@ def received(data: bytes) -> Outcome | None:
     )
 
 
-def _as_bytes(run: Run, outcome: Outcome) -> bytes:
+def as_bytes(run: Run, outcome: Outcome) -> bytes:
+    """The outcome, to be left for another process."""
     why, used = outcome.why.columns, outcome.usage
     job = registry.declaration_of(run.job)
     values = {

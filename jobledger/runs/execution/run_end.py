@@ -18,7 +18,7 @@ from jobledger.models import Run, Status
 from jobledger.outages import is_outage, is_unanswered
 from jobledger.runs import attempts
 from jobledger.runs.execution import abrupt_ends, hygiene
-from jobledger.runs.execution.handover import Abilities, hand_over
+from jobledger.runs.execution.handover import Abilities, as_bytes, hand_over
 from jobledger.runs.execution.threads import Threads
 from jobledger.runs.execution.traits import Traits
 from jobledger.runs.lease.exit_signals import is_exit_deferred
@@ -151,6 +151,8 @@ class RunEnd:
                     return False
                 text = "Could not record the end of run %s of %s yet: %s"
                 logger.warning(text, self.run.pk, self.run.job, error)
+                # If this process is killed meanwhile, such as at its time limit, another one records it.
+                self.captured.hand_over(as_bytes(self.run, outcome))
                 is_doubtful = is_doubtful or is_unanswered(error)
                 self.heartbeat.renew_lease()
                 time.sleep(settings.HEARTBEAT_SECONDS)

@@ -65,7 +65,7 @@ class Salvaged:
     was_job_running: bool = False
     """Whether its process died in the job's own code."""
     outcome: bytes = b""
-    """What its process has handed over before it exited; empty if it has not."""
+    """What its process has handed over before it ended; empty if it has not."""
 
 
 @dataclass(kw_only=True)

@@ -8,7 +8,7 @@ revoked run would otherwise stay queued, and be published and discarded again an
 cancels the runs that would outlast the grace period.
 
 It waits for the database for only a few seconds: an unresponsive database would otherwise block the whole
-worker, and prevent it from killing a child that has exceeded its time limit.
+worker, and prevent it from killing a child that has exceeded its time limit. A thread goes on waiting.
 """
 
 import re
@@ -38,6 +38,7 @@ from jobledger.models import Reason, Run, Status, Stream, Trigger, Why
 from jobledger.runs import attempts, dispatch, limits, overlap, reasons
 from jobledger.runs.dispatch import run_id_of
 from jobledger.runs.execution import claims, handover, isolation
+from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS
 from jobledger.runs.identity import IDENTITY, worker_process
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import OutputLog
@@ -213,8 +214,10 @@ def end_run_of(loss: Loss) -> Result:
             _end_run_of(loss, salvaged)
         results.append(_result_of(pk))
 
+    # The job has ended, and is not to be lost for want of a database.
+    seconds = MAX_OUTAGE_SECONDS if salvaged is not None and salvaged.outcome else MAX_RETRY_SECONDS
     try:
-        write_between_forks(write, within_seconds=MAX_RETRY_SECONDS)
+        write_between_forks(write, within_seconds=seconds)
     except Error:
         logger.exception("Could not record the loss of run %s; it is lost when its lease ends", loss.task_id)
         return JobFailedError(loss.error)

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import OperationalError
+from pytest_django import Settings
 
 from jobledger.models import Run, Status, Stream
 from jobledger.runs import attempts, limits
@@ -26,6 +27,7 @@ from jobledger.runs.output.run_memory import RunMemory
 from jobledger.runs.output.salvage import Mailboxes, Salvaged
 from jobledger.runs.processes.resources import Usage
 from tests.probes.management.commands.probe import Command
+from tests.unit.builders import override
 
 USED = Usage(peak_memory_bytes=5_000_000, cpu_seconds=1.5)
 
@@ -180,7 +182,7 @@ def handed_over(monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> None:
     """Let the outcome be what a process has left."""
     recorder = OutputRecorder(1000)
     recorder.write(Stream.STDOUT, "written\n")
-    data = handover._as_bytes(Run(job="probe"), outcome)
+    data = handover.as_bytes(Run(job="probe"), outcome)
     found = Salvaged(recorder=recorder, usage=None, was_job_running=False, outcome=data)
     monkeypatch.setattr(salvage, "salvaged", lambda run_id: found)
 
@@ -235,6 +237,30 @@ def test_a_process_that_has_lost_abilities_hands_its_run_over_at_once(
     assert arrived.status == status
     # If the log cannot be written either, that is no output of the job.
     assert captured.steps == ["end", "hand over"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_the_database_is_away_the_outcome_is_kept_in_case_that_the_process_is_killed(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    """Its time limit goes on, for one, and the worker kills it when that is over."""
+    override(settings, HEARTBEAT_SECONDS=0.001)
+    captured, end, errors = Kept(), attempts.end, [OperationalError("the database is starting up")]
+
+    def end_at_last(*args: Any) -> bool:
+        if errors:
+            raise errors.pop()
+        return end(*args)
+
+    monkeypatch.setattr(attempts, "end", end_at_last)
+    monkeypatch.setattr(runner, "of_worker", lambda run: captured)
+    run = Run.objects.create(job="probe", options={}, trigger="celery")
+    runner.execute(run.pk, worker="w")
+    arrived = handover.received(captured.outcome)
+    assert arrived is not None
+    assert (arrived.status, arrived.exit_code) == ("succeeded", 0)
+    run.refresh_from_db()
+    assert run.status == "succeeded"
 
 
 @pytest.mark.django_db

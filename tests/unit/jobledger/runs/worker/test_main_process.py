@@ -3,6 +3,7 @@
 import logging
 import re
 import signal
+from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -29,7 +30,7 @@ from jobledger.runs import reasons
 from jobledger.runs.execution import handover
 from jobledger.runs.identity import IDENTITY, command_line_process
 from jobledger.runs.lease import rescue
-from jobledger.runs.outcome import outcome_of
+from jobledger.runs.outcome import SUCCESS, outcome_of
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.output.salvage import Salvaged
@@ -248,13 +249,34 @@ def test_a_run_that_is_to_be_published_anyway_keeps_its_time() -> None:
 def test_a_run_that_a_child_has_handed_over_ends_as_the_child_has_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    outcome = handover._as_bytes(Run(job="lasting"), outcome_of(SystemExit(3)))
+    outcome = handover.as_bytes(Run(job="lasting"), outcome_of(SystemExit(3)))
     found = Salvaged(recorder=OutputRecorder(1000), usage=None, outcome=outcome)
     monkeypatch.setattr(salvage, "salvaged", lambda run_id: found)
     run = running()
     request_of(run).on_failure(failed(WorkerLostError("Worker exited prematurely: exitcode 70")))
     run.refresh_from_db()
     assert (run.status, run.reason, run.exit_code, run.error) == ("failed", Reason.EXIT_CODE, 3, "")
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_if_the_job_had_ended_its_outcome_is_recorded_however_long_the_database_is_away(
+    has_ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child was killed, for example at its time limit, while it waited for the database to record it."""
+    waits = list[float]()
+
+    def write_at_once(write: Callable[[], None], *, within_seconds: float) -> None:
+        waits.append(within_seconds)
+        write()
+
+    outcome = handover.as_bytes(Run(job="lasting"), SUCCESS) if has_ended else b""
+    salvage_finds(monkeypatch, outcome=outcome)
+    monkeypatch.setattr(main_process, "write_between_forks", write_at_once)
+    run = running()
+    request_of(run).on_timeout(soft=False, timeout=1.0)
+    run.refresh_from_db()
+    assert run.status == ("succeeded" if has_ended else "timed_out")
+    assert waits == [3600.0 if has_ended else 20.0]
 
 
 def test_what_the_run_of_a_child_that_died_had_used_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +343,7 @@ def test_the_result_of_a_job_that_exits_with_another_code_is_its_failure(
 def test_the_result_of_a_run_that_a_child_has_handed_over_says_how_it_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    salvage_finds(monkeypatch, outcome=handover._as_bytes(Run(job="lasting"), outcome_of(SystemExit(3))))
+    salvage_finds(monkeypatch, outcome=handover.as_bytes(Run(job="lasting"), outcome_of(SystemExit(3))))
     run = running()
     request_of(run).on_failure(died(70))
     assert repr(result_of(run)) == "JobFailedError('The job exited with code 3.')"
