@@ -67,6 +67,8 @@ runner.execute_in_fresh_process({run_id!r}, parent={parent}, report_to={report_t
 """
 KILL_MARGIN = timedelta(seconds=7)
 """The process kills itself when its grace period is over, and may take five seconds to record that."""
+RECORDING_SECONDS = 1.0
+"""How often to look whether a process that has exceeded its time still waits to record the end of its run."""
 START_SECONDS = 600.0
 """How long a new interpreter may take to begin. After that, it hangs, and its run is lost with its lease."""
 STDERR = 2
@@ -181,10 +183,11 @@ def in_own_process(
     """Do the work in a process of its own, and wait for it to end. Meanwhile, this one calls ``beside``.
 
     ``work`` must not raise. If the process has to be started afresh, ``runner`` does the same for the run,
-    and ``renew`` is called as often as a heartbeat until that begins.
+    and ``renew`` is called as often as a heartbeat until that begins. If the process takes longer than
+    ``within``, it is killed, unless it only waits for the database to record how the run has ended.
     """
     if is_fork_safe():
-        return forked(work, within=within, beside=beside)
+        return forked(work, within=within, beside=beside, run_id=run_id)
     return started(run_id, within=within, beside=beside, renew=renew)
 
 
@@ -197,7 +200,11 @@ def is_fork_safe() -> bool:
 
 
 def forked(
-    work: Callable[[], str], *, within: timedelta | None = None, beside: Callable[[], object] = nothing
+    work: Callable[[], str],
+    *,
+    within: timedelta | None = None,
+    beside: Callable[[], object] = nothing,
+    run_id: UUID | None = None,
 ) -> Ending:
     """Do the work in a forked process."""
     parent = os.getpid()
@@ -209,7 +216,7 @@ def forked(
         if pid == 0:
             do(work, parent=parent, report_to=writing)
         with _called_in_thread(beside):
-            return _awaited(pid, reading, within, kills_before)
+            return _awaited(pid, reading, _Patience(within=within, run_id=run_id), kills_before)
 
 
 def started(
@@ -229,7 +236,8 @@ def started(
         variables = {**os.environ, **context.as_variables(context.current())}
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed, env=variables)
         with _called_in_thread(beside), _called_until_begun(renew, reading):
-            ending = _awaited(process.pid, reading, within, kills_before)
+            patience = _Patience(within=within, run_id=run_id)
+            ending = _awaited(process.pid, reading, patience, kills_before)
         process.returncode = ending.exit_code
         return ending
 
@@ -319,10 +327,27 @@ def _report_pipe() -> Iterator[tuple[int, int]]:
         os.close(writing)
 
 
-def _awaited(pid: int, reading: int, within: timedelta | None, kills_before: int | None) -> Ending:
+@dataclass(frozen=True, kw_only=True)
+class _Patience:
+    """How long to wait for a process."""
+
+    within: timedelta | None
+    """None: as long as it takes."""
+    run_id: UUID | None
+    """Of the run that it executes. Once its job has ended, there is no hurry."""
+
+    def seconds_left(self, began_at: float) -> float:
+        """From now; 0 if it is over."""
+        left = began_at + (self.within or timedelta(0)).total_seconds() - time.monotonic()
+        if left <= 0 and self.run_id is not None and salvage.has_outcome(self.run_id):
+            return RECORDING_SECONDS
+        return max(left, 0.0)
+
+
+def _awaited(pid: int, reading: int, patience: _Patience, kills_before: int | None) -> Ending:
     has_ended = False
     try:
-        has_ended = _ends(pid, within)
+        has_ended = _ends(pid, patience)
     finally:
         # Also if this process is to end.
         if not has_ended:
@@ -339,17 +364,17 @@ def _awaited(pid: int, reading: int, within: timedelta | None, kills_before: int
     )
 
 
-def _ends(pid: int, within: timedelta | None) -> bool:
+def _ends(pid: int, patience: _Patience) -> bool:
     """Wait for the process to end, without reaping it; returns whether it did in time."""
-    if within is None or sys.platform != "linux":
+    if patience.within is None or sys.platform != "linux":
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         return True
     descriptor = os.pidfd_open(pid)
     try:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        until = time.monotonic() + within.total_seconds()
-        while (left := until - time.monotonic()) > 0:
+        began_at = time.monotonic()
+        while left := patience.seconds_left(began_at):
             if poll.poll(min(left * 1000, _MAX_POLL_MILLISECONDS)):
                 return True
         return False

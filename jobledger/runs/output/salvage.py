@@ -177,6 +177,18 @@ class Mailboxes:
         is_own = self._own is not None and self._kept_by == os.getpid()
         return is_own and self._own is not None and _name_in(self._own[1]) == str(run_id)
 
+    def has_outcome(self, run_id: UUID) -> bool:
+        """Whether the run's job has ended, and a process with this mailbox is about to record its outcome."""
+        name, descriptors = _message_in(self._own[1], socket.MSG_PEEK) if self._own else ("", [])
+        if name != str(run_id) or not descriptors:
+            _close(descriptors)
+            return False
+        memory = RunMemory(descriptors[0])
+        has_outcome = bool(memory.outcome)
+        memory.close()
+        _close(descriptors[1:])
+        return has_outcome
+
     def release(self) -> None:
         """The output of the run is saved. Does nothing in a process that was forked by the job."""
         if self._own is not None and self._kept_by == os.getpid():
@@ -229,6 +241,7 @@ class Mailboxes:
 
 _mailboxes = Mailboxes()
 keep, is_kept, release = _mailboxes.keep, _mailboxes.is_kept, _mailboxes.release
+has_outcome = _mailboxes.has_outcome
 salvaged = _mailboxes.salvaged
 claiming, was_claiming = _mailboxes.claiming, _mailboxes.was_claiming
 own_descriptors, adopt, of_thread = _mailboxes.own_descriptors, _mailboxes.adopt, _mailboxes.of_thread

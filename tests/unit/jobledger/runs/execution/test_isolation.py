@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psutil
 import pytest
@@ -24,6 +24,7 @@ from jobledger.runs.execution.isolation import Ending, forked, outcome_of_death
 from jobledger.runs.lease.exit_signals import EXIT_SIGNALS
 from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import SignalExit
+from jobledger.runs.output import salvage
 from jobledger.runs.processes import oom
 from tests.unit.builders import override
 from tests.waiting import wait_until
@@ -107,6 +108,23 @@ def test_a_process_may_take_longer_than_the_kernel_waits_at_a_time(monkeypatch: 
     monkeypatch.setattr(isolation, "_MAX_POLL_MILLISECONDS", 1)
     ending = forked(lambda: str(sum(range(10**6))), within=LIMIT)
     assert (ending.report, ending.timed_out) == ("499999500000", False)
+
+
+def test_a_process_that_only_waits_for_the_database_is_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id, asked = uuid4(), list[UUID]()
+
+    def has_outcome(pk: UUID) -> bool:
+        asked.append(pk)
+        # The database is back.
+        os.write(back, b"1")
+        return True
+
+    reading, back = os.pipe()
+    monkeypatch.setattr(salvage, "has_outcome", has_outcome)
+    ending = forked(lambda: os.read(reading, 1).decode(), within=timedelta(0), run_id=run_id)
+    assert (ending.report, ending.timed_out, asked) == ("1", False, [run_id])
+    for each in reading, back:
+        os.close(each)
 
 
 def test_a_process_that_ends_in_time_is_not_killed() -> None:

@@ -190,6 +190,24 @@ def test_a_child_salvages_the_output_of_a_process_that_it_started_for_its_run() 
         each.close()
 
 
+def test_a_child_knows_whether_the_process_that_it_started_for_its_run_is_recording_its_end() -> None:
+    child, started = Mailboxes(), Mailboxes()
+    child.open_own()
+    started.adopt([os.dup(descriptor) for descriptor in child.own_descriptors()])
+    run_id, memory = uuid4(), RunMemory.create(LIMIT_BYTES)
+    assert not child.has_outcome(run_id)
+    started.keep(run_id, [memory.descriptor])
+    assert not child.has_outcome(run_id)
+    memory.outcome = b"it"
+    assert child.has_outcome(run_id)
+    assert not child.has_outcome(uuid4())
+    started.release()
+    assert not child.has_outcome(run_id)
+    memory.close()
+    for each in [*(child._own or ()), *(started._own or ())]:
+        each.close()
+
+
 def test_each_thread_salvages_the_output_of_its_own_process() -> None:
     worker = Mailboxes()
     texts: list[str] = []
