@@ -104,8 +104,8 @@ def _write(stream: OutputWrapper, text: str, style: Callable[[str], str] | None 
     try:
         stream.write(encodable(escaped(text), stream), style_func=style)
         stream.flush()
-    except BrokenPipeError:
-        printing.discard(stream)
+    except OSError as error:
+        printing.pass_over(stream, error)
 
 
 def _message(error: Exception) -> str:

@@ -2,29 +2,37 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.core.management.base import OutputWrapper
+from django.core.management.base import CommandError, OutputWrapper
 
 from jobledger.escapes import encodable, escaped, escaped_json, escaped_output
 
 _ONE_LINE = str.maketrans("\t\r\n", "   ")
 
 
+class OutputError(CommandError):
+    """The output cannot be written. What the command does may be done."""
+
+
 def write_lines(stdout: OutputWrapper, lines: Iterable[str]) -> bool:
     """Write the lines; returns False if the reader, such as ``head``, has closed the pipe.
 
-    Terminal control sequences are escaped, except the colours of tables and of jobs' output.
+    Terminal control sequences are escaped, except the colours of tables and of jobs' output. Raises
+    OutputError if they cannot be written.
     """
     try:
         for line in lines:
             stdout.write(encodable(escaped_output(line), stdout))
         stdout.flush()
-    except BrokenPipeError:
-        discard(stdout)
+    except OSError as error:
+        if isinstance(lines, Generator):
+            # What is left of a query, before its connection.
+            lines.close()
+        pass_over(stdout, error)
         return False
     return True
 
@@ -32,7 +40,7 @@ def write_lines(stdout: OutputWrapper, lines: Iterable[str]) -> bool:
 def write_exactly(stdout: OutputWrapper, text: str) -> None:
     """Write a file's content, whatever the terminal's encoding; lone surrogates stand for bytes.
 
-    The reader may have closed the pipe.
+    The reader may have closed the pipe. Raises OutputError if it cannot be written.
     """
     try:
         stdout.flush()
@@ -41,8 +49,15 @@ def write_exactly(stdout: OutputWrapper, text: str) -> None:
             return
         buffer.write(text.encode("utf-8", "surrogateescape"))
         buffer.flush()
-    except BrokenPipeError:
-        discard(stdout)
+    except OSError as error:
+        pass_over(stdout, error)
+
+
+def pass_over(stream: OutputWrapper, error: OSError) -> None:
+    """Write no more. Raises OutputError for any error, such as a full disk, but a pipe without a reader."""
+    discard(stream)
+    if not isinstance(error, BrokenPipeError):
+        raise OutputError(f"The output cannot be written: {error.strerror}") from error
 
 
 def tab_separated(*cells: str) -> str:

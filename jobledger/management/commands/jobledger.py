@@ -6,6 +6,7 @@ module; listing them imports all.
 """
 
 import difflib
+import os
 import pkgutil
 import sys
 from argparse import (
@@ -63,6 +64,7 @@ class Command(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Pass on the whole command line, so that errors and exit codes are those of the subcommand."""
+        _open_closed_streams()
         parser = self.create_parser(*argv[:2])
         parser.called_from_command_line = True
         if len(argv) == 2:
@@ -104,6 +106,14 @@ def _modules() -> dict[str, str]:
         for folder in pkgutil.iter_modules(subcommands.__path__)
         for module in pkgutil.iter_modules([f"{path}/{folder.name}" for path in subcommands.__path__])
     }
+
+
+def _open_closed_streams() -> None:
+    """Whoever closes a stream, as in ``>&-``, wants to neither read nor write anything."""
+    null = Path(os.devnull)
+    sys.stdin = sys.stdin or null.open(encoding="utf-8")
+    sys.stdout = sys.stdout or null.open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or null.open("w", encoding="utf-8")
 
 
 class _HelpFormatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):

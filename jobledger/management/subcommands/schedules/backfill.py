@@ -83,6 +83,8 @@ class Command(OperatorCommand):
                 self._cancel(options["cancel"])
             else:
                 self._backfill(options)
+        except printing.OutputError:
+            raise
         except CommandError as error:
             raise CommandError(str(error), returncode=USAGE_EXIT_CODE) from error
         except BackfillError as error:

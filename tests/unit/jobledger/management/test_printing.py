@@ -4,10 +4,12 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.core.management.base import OutputWrapper
+import pytest
+from django.core.management.base import CommandError, OutputWrapper
 
 from jobledger.management import printing
 from tests.unit.jobledger.schedules.times import utc
@@ -46,6 +48,11 @@ def test_a_file_that_nobody_reads_to_its_end_is_no_error() -> None:
     os.close(reader)
     with os.fdopen(writer, "w") as stdout:
         printing.write_exactly(OutputWrapper(stdout), "0 3 * * * /srv/manage.py probe\n")
+
+
+def test_a_full_disk_is_an_error_with_a_message() -> None:
+    with Path("/dev/full").open("w") as stdout, pytest.raises(CommandError, match="No space left on device"):
+        printing.write_lines(OutputWrapper(stdout), ["a line"])
 
 
 def test_json_is_a_list_with_one_object_per_line() -> None:

@@ -87,6 +87,14 @@ def test_nobody_has_to_read_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
     assert end.value.code == 0
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_neither_read_nor_written(closed: str) -> None:
+    line = f"{sys.executable} manage.py jobledger next --cron @daily --count 1 {closed}"
+    done = subprocess.run(line, shell=True, cwd=BASE_DIR, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == (">&-" not in closed.replace("2>&-", ""))
+
+
 def test_djangos_own_help_shows_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("--help") == 0
     shown = capsys.readouterr().out

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -62,6 +63,12 @@ def test_it_starts_what_has_not_succeeded(schedule: PeriodicTask) -> None:
     assert stderr == ""
     assert sorted(slot.scheduled_for.hour for slot in BackfillSlot.objects.all()) == [9, 11]
     assert (found.trigger, found.parallel, found.look_at) == ("cli", 1, NOON.replace(minute=1))
+
+
+def test_it_does_not_claim_that_nothing_was_started_because_nothing_can_be_printed() -> None:
+    with Path("/dev/full").open("w") as stdout, pytest.raises(CommandError) as caught:
+        call_command("jobledger", "backfill", *MORNING, stdout=stdout)
+    assert (Backfill.objects.count(), caught.value.returncode) == (1, 1)
 
 
 def test_a_dry_run_prints_each_slot_and_starts_nothing(schedule: PeriodicTask) -> None:
