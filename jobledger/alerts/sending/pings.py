@@ -105,6 +105,9 @@ def send(due: Sequence[tuple[int, str]]) -> None:
     for position, (pk, url) in enumerate(due[:BATCH]):
         if url in failed or (ping := Ping.objects.claim(pk, clock.now())) is None:
             continue
+        if not url:  # the schedule has no monitor any more
+            Ping.objects.filter(pk=pk).update(due_at=None)
+            continue
         try:
             request(address(url, ping.event, ping.run_id, ping.run.exit_code), _body(ping))
         except PingError as error:

@@ -224,6 +224,20 @@ def monitored_elsewhere(port: int) -> PeriodicTask:
     return schedule
 
 
+def test_what_waits_for_a_monitor_that_was_removed_is_given_up_without_a_word(
+    clock: time_machine.Traveller, caplog: pytest.LogCaptureFixture
+) -> None:
+    schedule = monitored(free_port())
+    succeed(schedule=schedule)
+    send_all()
+    SchedulePolicy.objects.filter(schedule=schedule).update(ping_url="")
+    caplog.clear()
+    clock.shift(10)
+    send_all()
+    assert caplog.text == ""
+    assert not Ping.objects.filter(due_at__isnull=False).exists()
+
+
 def test_a_ping_that_comes_too_late_is_given_up(clock: time_machine.Traveller) -> None:
     succeed(schedule=monitored(free_port()))
     clock.shift(timedelta(minutes=10))
