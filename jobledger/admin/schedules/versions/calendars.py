@@ -29,8 +29,8 @@ def save(user: User | str, name: str, document: Document, stored: Calendar | Non
         return problems
     saved = form.save()
     changes = audit_log.differences(_admin().readable(stored) if stored else {}, _admin().readable(saved))
-    verb = audit_log.CHANGED if stored else audit_log.ADDED
-    audit_log.log_edit(user, saved, changes, verb=verb)
+    if changes:  # otherwise, it was only written differently
+        audit_log.log_edit(user, saved, changes, verb=audit_log.CHANGED if stored else audit_log.ADDED)
     return []
 
 

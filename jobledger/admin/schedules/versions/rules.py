@@ -88,7 +88,8 @@ def _save(
     before = _admin().readable(AlertRule.objects.get(pk=rule.pk)) if rule else {}
     saved = form.save()
     changes = audit_log.differences(before, _admin().readable(saved))
-    audit_log.log_edit(user, saved, changes, verb=audit_log.CHANGED if rule else audit_log.ADDED)
+    if changes:  # otherwise, it was only written differently
+        audit_log.log_edit(user, saved, changes, verb=audit_log.CHANGED if rule else audit_log.ADDED)
 
 
 def _checked(

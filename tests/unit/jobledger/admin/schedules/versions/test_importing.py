@@ -468,6 +468,19 @@ def test_alert_rules_are_added_changed_and_deleted() -> None:
     assert sorted(entries) == [("gone", "deleted"), ("new", "added"), ("stays", "changed")]
 
 
+def test_a_file_that_writes_the_same_differently_changes_and_logs_nothing() -> None:
+    for name in "b", "a":
+        AlertDestination.objects.create(name=name, kind="mail", addresses="ops@example.org")
+    rule = {"kinds": ["failed"], "enabled": True, "destinations": ["b", "a"]}
+    mine = {"job": "probe", "cron": "0 3 * * *", "timezone": "UTC", "alert_rules": {"nightly": rule}}
+    calendars = {"closed": {"description": "", "entries": ["sat "]}}
+    document = {"jobledger_schedules": 1, "calendars": calendars, "schedules": {"mine": mine}}
+    imported(json.dumps(document), JSON)
+    logged = AuditEntry.objects.count()
+    assert set(actions(imported(json.dumps(document), JSON)).values()) == {"none"}
+    assert [each.text for each in AuditEntry.objects.order_by("pk")[logged:]] == []
+
+
 def test_a_renamed_schedule_still_follows_its_declaration_elsewhere() -> None:
     sync()
     PeriodicTask.objects.filter(name="hello").update(name="greeting")
