@@ -201,9 +201,10 @@ def past_slots(
     slots = _slots(schedule, since, until, own)
     records = _by_slot([*own, *_repeats(schedule, target, own, since, until)])
     covered = {} if includes_covered else _covered(slots, own, target)
-    handled_until = _handled_until(schedule)
+    undecided = _undecided(schedule, slots)
     decided = [
-        _decided(slot, target, records.get(slot, ()), covered.get(slot), handled_until) for slot in slots
+        _decided(slot, target, records.get(slot, ()), covered.get(slot), is_open=slot in undecided)
+        for slot in slots
     ]
     return PastSlots(
         slots=decided,
@@ -221,7 +222,7 @@ def decision_now(schedule: PeriodicTask, target: Target, slot: datetime) -> Deci
     own = _own_records(schedule, slot, slot + RESOLUTION)
     repeats = _repeats(schedule, target, own, slot, slot + RESOLUTION)
     records = _by_slot([*own, *repeats]).get(slot, ())
-    return _decided(slot, target, records, covered_by=None, handled_until=None).decision
+    return _decided(slot, target, records, covered_by=None, is_open=False).decision
 
 
 def _slots(
@@ -354,7 +355,8 @@ def _decided(
     target: Target,
     records: Collection[_Record],
     covered_by: _Record | None,
-    handled_until: datetime | None,
+    *,
+    is_open: bool,
 ) -> PastSlot:
     def past_slot(decision: Decision, run: _Record | None) -> PastSlot:
         if run is None:
@@ -370,7 +372,7 @@ def _decided(
             return past_slot(decision, found)
     if covered_by is not None:
         return past_slot(Decision.COVERED, covered_by)
-    if not records and handled_until is not None and slot > handled_until:
+    if is_open and not records:
         return past_slot(Decision.PENDING, None)
     return past_slot(Decision.RUN, max(records, key=lambda each: each.queued_at, default=None))
 
@@ -382,8 +384,11 @@ def _forgotten(slots: Collection[PastSlot], kept_since: datetime | None, added_a
     return sum(slot < kept_since and (added_at is None or slot >= added_at) for slot in unknown)
 
 
-def _handled_until(schedule: PeriodicTask) -> datetime | None:
-    """Up to when the schedule has decided about its slots; None if it is disabled, and so never will."""
-    if not schedule.enabled:
-        return None
-    return NextSlot.objects.filter(pk=schedule.pk).values_list("handled_until", flat=True).first()
+def _undecided(schedule: PeriodicTask, slots: Collection[datetime]) -> Collection[datetime]:
+    """Those about which the schedule has not decided yet; none if it is disabled, and so never will."""
+    handled_until = NextSlot.objects.filter(pk=schedule.pk).values_list("handled_until", flat=True).first()
+    if not schedule.enabled or handled_until is None:
+        return ()
+    rule = stored_schedules.times_of(schedule).due_rule
+    moved = rule.moved_across(handled_until).values() if isinstance(rule, CalendarRule) else ()
+    return {slot for slot in slots if slot > handled_until}.union(moved)

@@ -258,6 +258,17 @@ def test_what_the_schedule_has_not_decided_yet_is_left_to_it(schedule: PeriodicT
     assert decisions(schedule) == {9: "run", 10: "run", 11: "pending"}
 
 
+def test_a_slot_that_is_moved_to_a_later_day_is_left_to_it_though_later_ones_have_run(
+    schedule: PeriodicTask,
+) -> None:
+    CrontabSchedule.objects.update(hour="9,11", day_of_month="2")
+    limited_by(schedule, "2026-03-02 08:30 to 2026-03-02 09:30", moved=True)
+    NextSlot.objects.update(handled_until=ELEVEN)
+    assert decisions(PeriodicTask.objects.get()) == {9: "pending", 11: "run"}
+    NextSlot.objects.update(handled_until=NINE + 24 * HOUR)
+    assert decisions(PeriodicTask.objects.get()) == {9: "run", 11: "run"}
+
+
 def test_a_disabled_schedule_will_never_decide(schedule: PeriodicTask) -> None:
     NextSlot.objects.update(handled_until=TEN)
     # Beat has not noticed it yet.
