@@ -132,13 +132,13 @@ def _is_export(content: Any) -> bool:
 
 
 def _without(value: Any, wrong: Collection[Path], path: Path = ()) -> Any:
-    """The value without what is at these paths. A schedule or calendar keeps its name."""
+    """The value without what is at these paths. Schedules and calendars keep names that can be stored."""
     if not isinstance(value, dict):
         return value
     return {
         name: {} if (*path, name) in wrong else _without(each, wrong, (*path, name))
         for name, each in value.items()
-        if (*path, name) not in wrong or len(path) == 1
+        if (*path, name) not in wrong or (len(path) == 1 and not _has_nul(name))
     }
 
 
@@ -196,6 +196,7 @@ def _refused(name: str) -> Any:
 
 
 _FILE_KEYS = (VERSION_KEY, CALENDARS, SCHEDULES)
+_NUL = "it contains a NUL character; leave it out"
 
 
 def _problems(content: Any) -> Iterator[tuple[Path, str]]:
@@ -238,7 +239,9 @@ def _members(
         yield path, "expected an object with names"
         return
     for name, document in (members or {}).items():
-        if isinstance(document, dict):
+        if _has_nul(name):
+            yield (*path, name), _NUL
+        elif isinstance(document, dict):
             yield from problems((*path, name), document)
         elif document is not None or not may_be_empty:
             yield (*path, name), "expected an object"
@@ -250,7 +253,7 @@ def _key_problems(path: Path, document: Document, keys: Mapping[str, Key]) -> It
         if name in keys and value is not None and not keys[name].accepts(value):
             yield (*path, name), f"expected {keys[name].kind.value}, not {json_text.excerpt(value)}"
         elif name in keys and _has_nul(value):
-            yield (*path, name), "it contains a NUL character; leave it out"
+            yield (*path, name), _NUL
 
 
 def _has_nul(value: Any) -> bool:

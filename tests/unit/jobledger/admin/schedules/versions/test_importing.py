@@ -350,6 +350,31 @@ def test_what_is_wrong_is_said_with_its_path_and_nothing_is_imported(
     assert not PeriodicTask.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("document", "where"),
+    [
+        ({"schedules": {"a\0": {"job": "probe", "cron": "@daily", "timezone": "UTC"}}}, "schedules"),
+        ({"calendars": {"a\0": {"entries": ["sat"]}}}, "calendars"),
+        (
+            {
+                "schedules": {
+                    "a": {
+                        "job": "probe",
+                        "cron": "@daily",
+                        "timezone": "UTC",
+                        "alert_rules": {"a\0": {}},
+                    }
+                }
+            },
+            "schedules.a.alert_rules",
+        ),
+    ],
+)
+def test_a_name_that_no_database_can_store_is_a_problem(document: dict[str, Any], where: str) -> None:
+    (found,) = problems(json.dumps({"jobledger_schedules": 1, **document}))
+    assert found == f'{where}."a\\u0000": it contains a NUL character; leave it out'
+
+
 def test_every_problem_is_said_at_once() -> None:
     text = file_of(one=probe(cron="x"), two=probe(jitter="x", priority=-1))
     assert len(problems(text)) == 3
