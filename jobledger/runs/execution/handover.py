@@ -5,8 +5,7 @@ then cannot open the database any more, however long it waits. So the outcome go
 that outlives the process, and the process exits. Whoever awaits it records the outcome: the worker's main
 process, or the child for which it executes an isolated run.
 
-The outcome is also left there while the database is away, in case that the process is killed before that is
-back.
+The outcome is left there before it is recorded, too: the process may be killed while the database is away.
 """
 
 import json

@@ -6,6 +6,7 @@ If the process cannot record the end any more, another one does (``handover``).
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -97,6 +98,7 @@ class RunEnd:
                 self._end_capture()
         self.heartbeat.stop()
         outcome = self._with_usage(outcome)
+        self._keep(outcome)
         timeout = settings.LEASE_SECONDS if self.taken_over else MAX_OUTAGE_SECONDS
         if not self._try_to_write(outcome, left, timeout_seconds=0 if are_lost else timeout):
             hand_over(self.run, outcome, self.captured)
@@ -116,6 +118,16 @@ class RunEnd:
 
     def _with_usage(self, outcome: Outcome) -> Outcome:
         return replace(outcome, usage=self.meter.usage())
+
+    def _keep(self, outcome: Outcome) -> None:
+        """Leave it to another process if this one is killed before it is recorded, such as at its time limit.
+
+        That goes on while the database is away, or does not answer.
+        """
+        if not self.taken_over:
+            # Without it, only more is lost if it is killed.
+            with suppress(Exception):
+                self.captured.hand_over(as_bytes(self.run, outcome))
 
     def _end_what_was_started(self, threads: Threads, outcome: Outcome) -> list[Leftover]:
         """End the job's processes; returns what is left, and replaces a worker's child that is not clean.
@@ -151,8 +163,6 @@ class RunEnd:
                     return False
                 text = "Could not record the end of run %s of %s yet: %s"
                 logger.warning(text, self.run.pk, self.run.job, error)
-                # If this process is killed meanwhile, such as at its time limit, another one records it.
-                self.captured.hand_over(as_bytes(self.run, outcome))
                 is_doubtful = is_doubtful or is_unanswered(error)
                 self.heartbeat.renew_lease()
                 time.sleep(settings.HEARTBEAT_SECONDS)

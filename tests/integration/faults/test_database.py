@@ -122,6 +122,20 @@ def test_time_limits_are_enforced_while_the_database_hangs(running: Service, wor
     assert [wait_for_end(running, pk).status for pk in (soft, hard)] == ["timed_out"] * 2
 
 
+def test_a_job_that_has_ended_in_time_has_succeeded_even_if_its_process_is_killed_in_an_outage(
+    running: Service, worker: str
+) -> None:
+    """Celery's hard time limit goes on while the end of the run cannot be recorded."""
+    pk = call_lasting(running, "limited")
+    process = wait_for_start(running, pk).pid
+    with database_gone(running), let_end(running, "limited"):
+        wait_until(lambda: traces(running, pk, "cleanup"), what="the job has ended")
+        wait_until(lambda: not is_alive(process), what="the worker has killed its process")
+    row = wait_for_end(running, pk)
+    assert (row.status, row.attempt, row.exit_code) == ("succeeded", 1, 0)
+    assert whats(running, pk) == ["begin", "end", "cleanup"]
+
+
 def test_a_call_received_without_a_database_is_executed_once_it_is_available(
     running: Service, worker: str
 ) -> None:
