@@ -87,7 +87,7 @@ def _trace(run: Run) -> dict[str, Any]:
 
 def _exceptions(run: Run) -> Iterator[dict[str, Any]]:
     """The errors of its traceback, the first cause first; what has happened if there is no traceback."""
-    parts = _LINKS.split(run.traceback)
+    parts = _LINKS.split(reasons.without_secrets(run, run.traceback))
     for part in parts[:-1]:
         yield _exception(part, *_error_in(part))
     last = _exception(parts[-1], reasons.error_type(run), reasons.error_message(run))

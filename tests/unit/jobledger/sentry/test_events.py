@@ -173,6 +173,24 @@ def test_an_event_has_no_secrets(sentry: Sentry, monkeypatch: pytest.MonkeyPatch
     assert "s3cr3t" not in text
 
 
+def test_the_causes_of_an_error_have_no_secrets_either(sentry: Sentry) -> None:
+    def broken() -> None:
+        try:
+            raise ConnectionError("refused s3cr3t-value")
+        except ConnectionError as error:
+            raise RuntimeError("no orders") from error
+
+    try:
+        broken()
+    except RuntimeError as found:
+        end(outcome_of(found), options={"api_token": "s3cr3t-value"})
+    send_all()
+    cause, error = sentry.events[0]["exception"]["values"]
+    assert (cause["value"], error["value"]) == ("refused ********", "no orders")
+    # The line of the code itself has it, too.
+    assert "s3cr3t" not in str(sentry.events[0])
+
+
 def test_without_a_dsn_nothing_is_recorded() -> None:
     fail()
     send_all()
