@@ -10,11 +10,12 @@ import os
 import pkgutil
 import sys
 from argparse import (
-    REMAINDER,
+    PARSER,
     SUPPRESS,
     Action,
+    ArgumentError,
     ArgumentParser,
-    ArgumentTypeError,
+    Namespace,
     RawDescriptionHelpFormatter,
 )
 from functools import cache
@@ -50,6 +51,8 @@ class Command(BaseCommand):
             usage="%(prog)s [options] SUBCOMMAND ...",
             formatter_class=_HelpFormatter,
             add_help=False,
+            # They would also be looked for among the subcommand's own.
+            allow_abbrev=False,
             **kwargs,
         )
         if Path(prog_name).name == subcommand:  # called through the console script
@@ -59,8 +62,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Accept a subcommand and its arguments."""
         parser.add_argument("-h", "--help", action=_PrintList, nargs=0, help="Show this list and exit.")
-        parser.add_argument("subcommand", metavar="SUBCOMMAND", type=_known, help=SUPPRESS)
-        parser.add_argument("arguments", nargs=REMAINDER, help=SUPPRESS).required = False
+        # Leaves what follows the name as it is, also a "--", which a REMAINDER after a name would lose.
+        parser.add_argument("subcommand", metavar="SUBCOMMAND", action=_Choose, nargs=PARSER, help=SUPPRESS)
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Pass on the whole command line, so that errors and exit codes are those of the subcommand."""
@@ -71,7 +74,7 @@ class Command(BaseCommand):
             _print_list(parser, sys.stderr)
             sys.exit(2)
         parsed = parser.parse_args(argv[2:])
-        before = argv[2 : len(argv) - len(parsed.arguments) - 1]
+        before = [word for word in argv[2 : len(argv) - len(parsed.arguments) - 1] if word != "--"]
         command = load(parsed.subcommand)
         command.run_from_argv([parser.prog, parsed.subcommand, *before, *parsed.arguments])
 
@@ -132,6 +135,16 @@ def _print_list(parser: ArgumentParser, stream: TextIO) -> None:
     printing.write_lines(OutputWrapper(stream), [_list(parser)])
 
 
+class _Choose(Action):
+    """The subcommand, and in ``arguments`` what follows it."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, *args: Any) -> None:
+        name, *namespace.arguments = values if values[0] != "--" else values[1:]
+        if name not in names():
+            raise ArgumentError(self, _unknown(name))
+        namespace.subcommand = name
+
+
 def _list(parser: ArgumentParser) -> str:
     width = max(map(len, names())) + 2
     lines = [f"  {name:{width}}{load(name).summary}" for name in names()]
@@ -139,10 +152,7 @@ def _list(parser: ArgumentParser) -> str:
     return parser.format_help()
 
 
-def _known(name: str) -> str:
-    """An argparse type: the name of a subcommand."""
-    if name in names():
-        return name
+def _unknown(name: str) -> str:
     similar = difflib.get_close_matches(name, names())
     hint = f"did you mean {' or '.join(similar)}?" if similar else f"choose one of {', '.join(names())}"
-    raise ArgumentTypeError(f"unknown subcommand {name!r}; {hint}")
+    return f"unknown subcommand {name!r}; {hint}"

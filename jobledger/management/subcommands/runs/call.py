@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import current_app
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from django.utils import timezone
 
@@ -53,6 +53,10 @@ class Command(OperatorCommand):
         "Options of `call` come before the job's name, those of the job after it."
     )
 
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Without abbreviations of options, which would also be looked for among those of the job."""
+        return super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
+
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--queue", metavar="NAME", help="The queue to send it to. Default: the job's own."
@@ -75,7 +79,7 @@ class Command(OperatorCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        name, *arguments = options["job"]
+        name, *arguments = options["job"][options["job"][:1] == ["--"] :]
         job = _job(name)
         try:
             parser = job.create_validating_parser()

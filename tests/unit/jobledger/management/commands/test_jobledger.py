@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from django.core.management import CommandError, call_command, execute_from_command_line
@@ -14,6 +15,7 @@ import jobledger
 from jobledger.management import subcommands
 from jobledger.management.commands.jobledger import Command, load, names
 from jobledger.models import Run
+from jobledger.wrap import relay
 from proj.state import BASE_DIR
 from tests.unit.jobledger.admin.runs.ledger import create_run
 
@@ -85,6 +87,33 @@ def test_nobody_has_to_read_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(SystemExit) as end:
             execute_from_command_line(["manage.py", "jobledger", "--help"])
     assert end.value.code == 0
+
+
+@pytest.mark.parametrize(
+    ("typed_words", "passed_on"),
+    [
+        (["wrap", "--", "echo a; exit 4"], ["--", "echo a; exit 4"]),
+        (["wrap", "--name", "x", "--", "echo", "--", "a"], ["--name", "x", "--", "echo", "--", "a"]),
+        (["--settings=s", "wrap", "--", "echo"], ["--settings=s", "--", "echo"]),
+        (["--", "wrap", "--", "echo"], ["--", "echo"]),
+        (["wrap", "echo", "--ver"], ["echo", "--ver"]),
+    ],
+)
+def test_what_follows_the_subcommand_is_left_as_it_is(typed_words: list[str], passed_on: list[str]) -> None:
+    with patch.object(relay, "run") as run:
+        Command().run_from_argv(["manage.py", "jobledger", *typed_words])
+    assert run.call_args.args[0] == passed_on
+
+
+@pytest.mark.django_db
+def test_a_name_may_begin_with_a_dash() -> None:
+    with pytest.raises(CommandError, match="There is no schedule '-x'"):
+        call_command("jobledger", "next", "--", "-x")
+
+
+def test_options_of_a_job_are_no_abbreviations_of_those_of_call() -> None:
+    words = ["probe", "--ver", "1", "--", "-q"]
+    assert load("call").create_parser("", "call").parse_args(["--wait", *words]).job == words
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
