@@ -35,7 +35,7 @@ from jobledger.runs.publishing import wake_up
 from jobledger.runs.service.code_version import code_version
 from jobledger.runs.service.presence import present
 from jobledger.schedules import adoption, stored_schedules
-from jobledger.schedules.due import former_slots, limits, slot_runs
+from jobledger.schedules.due import former_slots, limits, once, slot_runs
 from jobledger.schedules.due.backlog import Backlog, DueSlots
 from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.planning import planning
@@ -212,9 +212,11 @@ def _advance(
 ) -> list[Run]:
     """Record what was due and update the next slots; returns the runs that were written.
 
-    Once there are ``max_records`` of them, the remaining schedules are left as they are.
+    With ``max_records``, schedules are left as they are once there are so many, or while they are edited.
     """
     loaded = stored_schedules.load([row.pk for row in rows])
+    if max_records is not None:
+        rows = once.without_edited(rows, loaded)
     found = _add_missing_policies(loaded, now)
     for row in rows:
         if schedule := loaded.schedules.get(row.pk):
@@ -303,24 +305,10 @@ def _save(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run], now
     NextSlot.objects.bulk_create(
         kept, update_conflicts=True, unique_fields=["schedule"], update_fields=COMPUTED
     )
-    finished = set(_finished(advanced, loaded, runs))
+    finished = set(once.finished(advanced, loaded, runs))
     PeriodicTask.objects.filter(pk__in=finished).update(enabled=False)
     gone = {row.pk for row in advanced} - set(loaded.schedules) - set(loaded.unreadable)
     NextSlot.objects.filter(pk__in=gone | finished).delete()
-
-
-def _finished(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run]) -> Iterator[int]:
-    """The schedules that run only once, and have: not those that an edit has given another time, unless they
-    are limited to one run and have started it.
-    """
-    recorded = {run.schedule_id for run in runs}
-    started = {run.schedule_id for run in runs if run.status == Status.QUEUED}
-    for row in advanced:
-        schedule = loaded.schedules.get(row.pk)
-        if schedule is None or row.pk not in recorded or not schedule.one_off or schedule.policy.after:
-            continue
-        if row.slot is None or (row.pk in started and schedule.clocked_id is None):
-            yield row.pk
 
 
 def _write(runs: Sequence[Run], now: datetime) -> None:

@@ -56,10 +56,17 @@ def delete(schedule: PeriodicTask, user: User, client: Client) -> None:
     deletion.delete_schedule_seen(user, schedule, seen)
 
 
+def postpone(schedule: PeriodicTask, user: User, client: Client) -> None:
+    """A schedule that is limited to one run, and is disabled once beat has recorded that."""
+    PeriodicTask.objects.update(one_off=True)
+    assert edit(client, schedule, times__cron="0 0 1 1 *").status_code == 302
+
+
 @pytest.mark.parametrize(
     ("change", "module", "last_step"),
     [
         (save, ledger, "sync"),
+        (postpone, ledger, "sync"),
         (settle, ledger, "sync"),
         (delete, deletion, "delete_schedules"),
     ],
