@@ -147,9 +147,16 @@ class Consumer(CeleryConsumer):
             return
         self._keep(message, _why_unknown(name, self.app.tasks), names_task=True)
         if task_id is not None:
-            reply_to = message.properties.get("reply_to")
-            request = Context(id=task_id, correlation_id=task_id, reply_to=reply_to)
-            self.app.backend.mark_as_failure(task_id, NotRegistered(name), request=request)
+            self._store_failure(message, str(task_id), NotRegistered(name))
+
+    def _store_failure(self, message: Message, task_id: str, error: Exception) -> None:
+        reply_to = message.properties.get("reply_to")
+        request = Context(id=task_id, correlation_id=task_id, reply_to=reply_to)
+        try:
+            self.app.backend.mark_as_failure(task_id, error, request=request)
+        except Exception as problem:  # noqa: BLE001 - a result backend may raise anything
+            # Also what would mean, of the broker's connection, that it is lost.
+            logger.warning("The result of task %s could not be stored: %s", task_id, problem)
 
     def _return_later(self, message: Message, task_id: str) -> None:
         if self.returns.is_first(task_id):

@@ -391,6 +391,22 @@ def test_the_result_of_an_unknown_task_is_a_failure(
     assert (task_id, type(error), error.args) == ("1", NotRegistered, ("no.such",))
 
 
+@pytest.mark.usefixtures("without_returns")
+@pytest.mark.parametrize("error", [RuntimeError("retry limit exceeded"), RedisConnectionError("refused")])
+def test_a_result_backend_that_is_down_neither_makes_a_second_dead_letter_nor_loses_the_connection(
+    consumer: Consumer, kept: list[str], error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mark_as_failure(*args: object, **options: object) -> None:
+        raise error
+
+    backend = SimpleNamespace(mark_as_failure=mark_as_failure)
+    consumer.app = cast("Any", SimpleNamespace(backend=backend, tasks=["probes.probe"]))
+    message = unknown()
+    not_known = partial(consumer.on_unknown_task, None, exc=KeyError("billing.invoice"))
+    handler_with(monkeypatch, consumer, not_known)(message)
+    assert (len(kept), message.acknowledged) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
