@@ -41,7 +41,7 @@ SLICE = 900
 FROM_QUEUE = tuple(trigger for trigger in BY_MESSAGE if trigger is not Trigger.BACKFILL)
 """The triggers whose runs may start late. Those of a backfill wait for others on purpose."""
 _FIELDS = ("pk", *("job", "trigger", "status", "attempt"))
-_TIMES = ("queued_at", "start_after", "scheduled_for", "started_at", "finished_at", "look_at")
+_TIMES = ("queued_at", "start_after", "scheduled_for", "moved_to", "started_at", "finished_at", "look_at")
 
 
 class Exchanged(NamedTuple):
@@ -73,6 +73,7 @@ class _Ended(NamedTuple):
     queued_at: datetime
     start_after: datetime | None
     scheduled_for: datetime | None
+    moved_to: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     look_at: datetime | None
@@ -80,8 +81,8 @@ class _Ended(NamedTuple):
     @property
     def due_at(self) -> datetime:
         """When its first attempt should have started."""
-        if self.trigger == Trigger.SCHEDULE and self.scheduled_for is not None:
-            return self.scheduled_for
+        if self.trigger == Trigger.SCHEDULE and (slot := self.moved_to or self.scheduled_for) is not None:
+            return slot
         return max(self.queued_at, self.start_after or self.queued_at)
 
     @property

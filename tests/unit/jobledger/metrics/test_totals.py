@@ -293,6 +293,12 @@ def test_a_run_that_a_user_starts_for_an_earlier_slot_is_late_from_when_it_was_q
     assert total.start_delay.sum == 3
 
 
+def test_a_run_that_a_calendar_has_moved_is_late_from_when_it_was_moved_to() -> None:
+    ended(delay=3, scheduled_for=NOON - timedelta(days=3), moved_to=NOON - timedelta(minutes=10))
+    (total,) = read().values()
+    assert total.start_delay.sum == 3
+
+
 @pytest.mark.parametrize("trigger", ["admin", "api", "celery", "chain", "task"])
 def test_a_run_that_a_worker_starts_is_late_from_when_it_was_queued_or_may_start(trigger: str) -> None:
     ended(delay=3, trigger=trigger)
