@@ -105,6 +105,16 @@ class RuleAdmin(Audited):
         ("Delivery", {"fields": ("frequency", "destinations")}),
     )
 
+    readonly_fields = ("about",)
+
+    def get_fieldsets(self, request: HttpRequest, obj: AlertRule | None = None) -> Any:
+        """To viewers, Django would show a schedule with a link and its times, which may be unreadable."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
+        about = ("Runs", {"fields": ("about", "include_attended")})
+        return [about if title == "Runs" else (title, fields) for title, fields in fieldsets]
+
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).select_related("schedule").prefetch_related("destinations")
 

@@ -4,12 +4,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
 from jobledger.admin.alerts.rules import KINDS
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import AlertRule, AuditEntry
+from tests.unit.jobledger.admin.schedules.schedules import unreadable
 from tests.unit.jobledger.alerts.builders import destination, rule
 from tests.unit.jobledger.schedules.builders import hourly
 
@@ -97,3 +99,13 @@ def test_an_edit_is_in_the_audit_log(admin_client: Client) -> None:
     entry = AuditEntry.objects.get()
     assert ["After failures", "1", "3"] in entry.changes
     assert ["Destinations", "team", "nobody"] in entry.changes
+
+
+def test_a_viewer_reads_which_runs_it_is_about_whatever_the_times_of_the_schedule_are(client: Client) -> None:
+    user = User.objects.create_user("ann", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_alertrule"))
+    client.force_login(user)
+    shown = client.get(page(rule(schedule=unreadable(hourly("nightly")))))
+    assert shown.status_code == 200
+    assert "schedule nightly" in shown.text
+    assert "/periodictask/" not in shown.text
