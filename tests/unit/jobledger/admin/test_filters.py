@@ -139,5 +139,12 @@ def test_a_lookup_of_a_hidden_value_is_an_error(client: Client, lookup: str) -> 
     assert client.get(LIST, {lookup: "s3cret"}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    "query", ["alert/?kind__exact=%00", "alert/?kind__in=failed,%00", "feed/?kind__exact=%00"]
+)
+def test_a_value_that_postgresql_rejects_is_an_error_of_the_client(admin_client: Client, query: str) -> None:
+    assert admin_client.get(f"/admin/jobledger/{query}").status_code == 400
+
+
 def test_a_key_cannot_be_guessed_by_its_prefix(admin_client: Client) -> None:
     assert admin_client.get("/admin/tasks_app/authtoken/?key__startswith=a").status_code == 400
