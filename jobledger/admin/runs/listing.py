@@ -297,11 +297,15 @@ def _time_with_offset(text: str) -> datetime | None:
 
 
 def _add_search(query: RunQuery, text: str) -> RunQuery:
-    """Search for run IDs that start with the text or, if there are none, for job names that contain it."""
-    runs = Run.objects.with_id_prefix(text).order_by("pk")
+    """Search for run IDs that start with the text or, if there are none, for job names that contain it.
+
+    A job of this name, such as ``feed``, comes before the runs whose ids happen to start like that.
+    """
+    needle = text.strip().lower()
+    is_job = any(name.lower() == needle for name in registry.all_jobs())
+    runs = Run.objects.none() if is_job else Run.objects.with_id_prefix(text).order_by("pk")
     if ids := tuple(runs.values_list("pk", flat=True)[:MAX_IDS]):
         return replace(query, ids=ids)
-    needle = text.strip().lower()
     # The text itself may be the name of a job that no longer exists, or of an ordinary Celery task.
     names = dict.fromkeys([text.strip(), *(name for name in registry.all_jobs() if needle in name.lower())])
     return replace(query, jobs=tuple(name for name in names if query.jobs is None or name in query.jobs))

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -13,6 +14,7 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 from jobledger.admin.runs import listing
 from jobledger.admin.runs.listing import RunFilterForm
 from jobledger.admin.runs.search import RunQuery
+from jobledger.jobs import registry
 from jobledger.models import FAILURES, PROBLEMS
 from tests.unit.builders import NOON
 from tests.unit.jobledger.admin.runs.ledger import create_run, schedule
@@ -110,6 +112,14 @@ def test_other_search_text_matches_job_names(searched: str, expected: str) -> No
     assert found.jobs is not None
     assert expected in found.jobs
     assert "nightly" not in found.jobs
+
+
+def test_the_name_of_a_job_may_look_like_the_beginning_of_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    create_run(pk=UUID("feed0000-0000-4000-8000-000000000000"))
+    assert query_of(q="feed").ids is not None
+    jobs = {"feed": registry.find("probe"), "feed_readers": registry.find("probe")}
+    monkeypatch.setattr(registry, "all_jobs", lambda: jobs)
+    assert (query_of(q=" Feed ").ids, query_of(q="feed").jobs) == (None, ("feed", "feed_readers"))
 
 
 def test_search_respects_the_job_filter() -> None:
