@@ -30,12 +30,17 @@ class DateTimeField(forms.DateTimeField):
     """A time that can be stored and displayed in every time zone."""
 
     widget = DateTimeInput
+    stored: datetime | None = None
+    """Kept if the input is unchanged, which has neither fractions of a second nor an offset."""
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**{"error_messages": {"invalid": INVALID_TIME}, **values})
 
     def to_python(self, value: Any) -> datetime | None:
         """Also raises ValidationError for times that cannot be represented in every time zone."""
+        widget: Any = self.widget
+        if self.stored and value == widget.format_value(self.prepare_value(self.stored)):
+            return self.stored
         time: datetime | None = super().to_python(value)
         if time is not None:
             validate_range(time)

@@ -107,6 +107,8 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         super().__init__(*args, **kwargs)
         self._others = PeriodicTask.objects.exclude(pk=self.instance.pk)
         self.initial["headers"] = masked_headers(self.instance)
+        for name in self.Meta.field_classes:
+            self.fields[name].stored = getattr(self.instance, name)  # type: ignore[attr-defined]
 
     @property
     def is_name_taken(self) -> bool:

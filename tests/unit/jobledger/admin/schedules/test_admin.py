@@ -3,7 +3,7 @@
 import html
 import json
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -341,6 +341,27 @@ def test_a_pause_with_an_invalid_end_is_rejected(
     page = admin_client.post(page_url("pause", every_hour), pause)
     assert (page.status_code, Pause.objects.exists()) == (200, False)
     assert "errorlist" in page.text
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        # An hour that the clock repeats, whose offset the browser's input does not have.
+        "2026-10-25T00:30:00+00:00",
+        "2026-10-25T01:30:00+00:00",
+        "2026-03-01T12:00:00.250000+00:00",
+    ],
+)
+def test_a_time_that_is_not_edited_stays_what_it_is(
+    admin_client: Client, every_hour: PeriodicTask, time: str
+) -> None:
+    start = datetime.fromisoformat(time)
+    PeriodicTask.objects.update(start_time=start, expires=start + timedelta(days=400))
+    with timezone.override("Europe/London"):
+        assert edit(admin_client, every_hour, description="edited").status_code == 302
+    every_hour.refresh_from_db()
+    assert (every_hour.description, every_hour.start_time) == ("edited", start)
+    assert every_hour.expires == start + timedelta(days=400)
 
 
 def test_beside_an_invalid_pause_the_schedule_can_be_edited(
