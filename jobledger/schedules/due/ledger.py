@@ -306,7 +306,8 @@ def _save(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run], now
         kept, update_conflicts=True, unique_fields=["schedule"], update_fields=COMPUTED
     )
     finished = set(once.finished(advanced, loaded, runs))
-    PeriodicTask.objects.filter(pk__in=finished).update(enabled=False)
+    # An edit may be what records it, which updates no run counts.
+    PeriodicTask.objects.filter(pk__in=finished).update(enabled=False, last_run_at=now)
     gone = {row.pk for row in advanced} - set(loaded.schedules) - set(loaded.unreadable)
     NextSlot.objects.filter(pk__in=gone | finished).delete()
 

@@ -20,6 +20,7 @@ from jobledger.schedules.declared.merge import State
 from jobledger.schedules.declared.merged import merged
 from jobledger.schedules.declared.outcomes import Action, Outcome
 from jobledger.schedules.declared.sync import UnknownScheduleError, reset, resolve, sync
+from jobledger.schedules.due import ledger
 from jobledger.schedules.stored_times import ClockedTimes, CronTimes, SolarTimes
 from tests.unit.builders import override
 from tests.unit.jobledger.schedules.declared.builders import JOB, actions, applied, declare, of_job, stored
@@ -392,6 +393,16 @@ def spend(settings: Settings) -> Schedule:
 
 def test_one_that_has_run_its_only_time_stays_disabled_and_counts_as_no_edit(settings: Settings) -> None:
     once = spend(settings)
+    assert applied(settings, once)[0].action is Action.NONE
+    assert stored().enabled is False
+    assert set(state_of().values()) == {State.SAME}
+
+
+def test_so_does_one_whose_time_an_edit_has_recorded_before_beat_came(settings: Settings) -> None:
+    at = datetime(2030, 1, 1, tzinfo=UTC)
+    once = Schedule(at=at)
+    applied(settings, once)
+    ledger.sync([stored().pk], at + timedelta(seconds=1))
     assert applied(settings, once)[0].action is Action.NONE
     assert stored().enabled is False
     assert set(state_of().values()) == {State.SAME}
