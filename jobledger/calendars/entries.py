@@ -122,8 +122,9 @@ def end_of(entry: Entry) -> date | None:
     match entry:
         case Period(end=end):
             return (end - _MINUTE).date()
-        case Recurring(days=Dates(last=last)):
-            return last
+        case Recurring(days=Dates(last=last), begin=begin, end=until):
+            is_past_midnight = 0 < until <= begin
+            return last + timedelta(days=1) if is_past_midnight else last
     return None
 
 

@@ -182,6 +182,8 @@ def test_without_the_package_public_holidays_are_an_error_that_says_what_to_inst
         ("2026-03-04\n2026-03-01 18:00 to 2026-03-10 00:00", date(2026, 3, 9)),
         ("2026-03-04\nsat", None),
         ("2026-03-04 10:00 to 11:00", date(2026, 3, 4)),
+        ("2026-03-04 22:00 to 06:00", date(2026, 3, 5)),
+        ("2026-03-04 22:00 to 00:00", date(2026, 3, 4)),
         ("holidays GB", None),
     ],
 )
