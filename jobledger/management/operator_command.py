@@ -92,17 +92,21 @@ class OperatorCommand(BaseCommand):
         """Ask on the terminal. Raises CommandError if the answer is no, or nobody can answer."""
         if not sys.stdin.isatty():
             raise CommandError(f"{effect}; {otherwise}. Confirm that with --yes")
+        # Not as the prompt, which would be part of the output: it may be in a file, or be JSON.
+        _write(self.stderr, f"{question} [y/N] ", str, ending="")
         try:
-            answer = input(encodable(escaped(f"{question} [y/N] "), sys.stdout))
+            answer = input()
         except (EOFError, KeyboardInterrupt):
             answer = ""
         if answer.strip().lower() not in ("y", "yes"):
             raise CommandError(otherwise)
 
 
-def _write(stream: OutputWrapper, text: str, style: Callable[[str], str] | None = None) -> None:
+def _write(
+    stream: OutputWrapper, text: str, style: Callable[[str], str] | None = None, ending: str | None = None
+) -> None:
     try:
-        stream.write(encodable(escaped(text), stream), style_func=style)
+        stream.write(encodable(escaped(text), stream), style_func=style, ending=ending)
         stream.flush()
     except OSError as error:
         printing.pass_over(stream, error)

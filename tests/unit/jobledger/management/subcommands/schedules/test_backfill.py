@@ -192,7 +192,7 @@ def test_many_runs_need_a_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert error_of(*MORNING) == "3 runs would start; nothing was started. Confirm that with --yes"
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     for answer, count in ("", 0), ("n", 0), ("y", 1):
-        monkeypatch.setattr("builtins.input", lambda prompt, answer=answer: answer)
+        monkeypatch.setattr("builtins.input", lambda answer=answer: answer)
         if count:
             printed(*MORNING)
         else:
