@@ -168,7 +168,12 @@ def _in_crons_dialect(times: CronTimes) -> CronTimes:
 
 
 def _time_limit(policy: SchedulePolicy, job: Job) -> timedelta | None:
-    """The schedule's own, unless the job's is shorter, which ends it before."""
+    """The schedule's own, unless the job's is shorter, which ends it before.
+
+    None of a function, which is only queued: a worker calls it.
+    """
+    if job.function is not None:
+        return None
     own, of_job = policy.time_limit, job.declaration.time_limit
     return None if own is not None and of_job is not None and of_job <= own else own
 
@@ -190,12 +195,16 @@ def _lost(schedule: PeriodicTask, policy: SchedulePolicy, job: Job) -> Iterator[
     yield from _lost_limits(policy, job)
     if policy.misfire == Misfire.ALL:
         yield "that each of several missed runs is caught up"
-    if job.declaration.max_retries:
+    if job.declaration.max_retries and job.function is None:
         yield f"its {job.declaration.max_retries} retries"
 
 
 def _lost_limits(policy: SchedulePolicy, job: Job) -> Iterator[str]:
     own, of_job, grace = policy.time_limit, job.declaration.time_limit, policy.time_limit_grace
+    if job.function is not None:
+        if own is not None or grace is not None:
+            yield "its limits: those of the function hold"
+        return
     if own is not None and of_job is not None and of_job < own:
         yield f"its time limit ({formats.duration(own)}): the job's own holds ({formats.duration(of_job)})"
     elif own is None and grace is not None and grace != job.declaration.time_limit_grace:

@@ -250,6 +250,16 @@ def test_a_limit_that_the_job_itself_would_not_keep_is_listed(policy: dict[str, 
     assert lost in said
 
 
+@pytest.mark.parametrize("policy", ["time_limit", "time_limit_grace"])
+def test_the_limits_of_a_function_are_not_those_of_the_call_that_only_queues_it(policy: str) -> None:
+    made = schedule("mine", task="tests.probes.tasks.retried")
+    assert exported()[1].splitlines()[0] == "“mine” loses that a missed run is caught up"
+    SchedulePolicy.objects.filter(schedule=made).update(**{policy: timedelta(minutes=1)})
+    printed, said = exported()
+    assert f"\n0 3 * * * {COMMAND} jobledger call probes:retried\n" in printed
+    assert "its limits: those of the function hold" in said
+
+
 @pytest.mark.parametrize(
     ("concurrency", "limit", "is_listed"), [("queue", 600, True), ("queue", None, False), ("", 600, False)]
 )
