@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from jobledger.admin import audit_log
 from jobledger.admin.filters import ShownFiltersOnly
@@ -24,6 +24,13 @@ class Audited(ShownFiltersOnly):
     def secrets(self, obj: Any) -> dict[str, str]:
         """The values of which only the fact of a change is logged."""
         return {}
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Validates again what another user, or a second click, has made invalid just before it was saved."""
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except IntegrityError:
+            return super().changeform_view(request, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's
         stored = self.model._default_manager.filter(pk=obj.pk).first() if change else None

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils.crypto import constant_time_compare
 
 from jobledger import clock
@@ -78,7 +78,13 @@ def create(
     )
     _check(token, lifetime, job)
     token.full_clean()
-    token.save(force_insert=True)
+    try:
+        with transaction.atomic():
+            token.save(force_insert=True)
+    except IntegrityError:
+        # Another one may have been given the name since.
+        token.full_clean()
+        raise
     details = {"Owner": owner.get_username(), "Scope": token.get_scope_display(), "Job": token.job}
     details["Expires"] = token.expires_at.isoformat(timespec="seconds")
     changes = audit_log.differences({}, details)

@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from jobledger.admin.alerts.rules import KINDS
+from jobledger.admin.alerts.rules import KINDS, RuleForm
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import AlertRule, AuditEntry
 from tests.unit.jobledger.admin.schedules.schedules import unreadable
@@ -58,6 +58,19 @@ def test_mistakes_are_explained(admin_client: Client) -> None:
 def test_a_name_that_is_taken_is_explained(admin_client: Client) -> None:
     rule(destination(), name="pager")
     assert "Alert rule with this Name already exists" in admin_client.post(ADD, posted()).text
+
+
+def test_so_is_a_name_that_is_taken_while_the_rule_is_saved(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule(name="pager")
+    validate = RuleForm.validate_unique
+    # The first time, the other rule is not there yet.
+    monkeypatch.setattr(
+        RuleForm, "validate_unique", lambda form: monkeypatch.setattr(RuleForm, "validate_unique", validate)
+    )
+    assert "Alert rule with this Name already exists." in admin_client.post(ADD, posted()).text
+    assert AlertRule.objects.filter(name="pager").count() == 1
 
 
 def test_the_form_shows_what_is_stored(admin_client: Client) -> None:

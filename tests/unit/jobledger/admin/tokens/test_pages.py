@@ -46,6 +46,19 @@ def test_a_token_is_shown_once_and_works(client: Client, member: User) -> None:
     assert AuditEntry.objects.get().text == "Added."
 
 
+def test_a_name_that_is_taken_while_the_token_is_created_is_wrong(
+    client: Client, member: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.post(reverse(ADD), FORM)
+    validate = ApiToken.full_clean
+    # The first time, the other token is not there yet.
+    monkeypatch.setattr(
+        ApiToken, "full_clean", lambda token: monkeypatch.setattr(ApiToken, "full_clean", validate)
+    )
+    assert "There is a token with this name already." in client.post(reverse(ADD), FORM).text
+    assert ApiToken.objects.count() == 1
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
