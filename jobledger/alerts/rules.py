@@ -198,7 +198,8 @@ class RuleBook:
                 after_failures=declared.after_failures,
                 every_failure=declared.every_failure,
             ),
-            frequency=declared.frequency,
+            # It may be declared as a text, such as "daily".
+            frequency=Frequency(declared.frequency),
             late_after=declared.late_after,
             success_within=None,
             include_attended=False,

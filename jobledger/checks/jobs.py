@@ -90,8 +90,12 @@ def _are_names(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
 
 
+def _are_enough_failures(value: Any) -> bool:
+    return _is_count(1)(value) and bool(value <= MAX_FAILURES)
+
+
 def _is_failure_limit(value: Any) -> bool:
-    return value is None or (_is_count(1)(value) and value <= MAX_FAILURES)
+    return value is None or _are_enough_failures(value)
 
 
 def _are_kinds(value: Any) -> bool:
@@ -104,7 +108,7 @@ def _are_alerts(value: Any) -> bool:
     return (
         isinstance(value, Alerts)
         and _are_kinds(value.kinds)
-        and _is_failure_limit(value.after_failures)
+        and _are_enough_failures(value.after_failures)
         and value.frequency in list(Frequency)
         and _is_limit(value.late_after)
         and _are_names(value.destinations)

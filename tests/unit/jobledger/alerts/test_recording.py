@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -384,6 +385,17 @@ def test_a_job_declares_its_own_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     end(LOST)
     delivery = AlertDelivery.objects.get()
     assert (delivery.alert.kind, delivery.destination_name) == ("lost", "pager")
+
+
+@pytest.mark.parametrize("frequency", ["immediately", "weekly"])
+def test_a_job_may_declare_the_frequency_as_a_text(
+    monkeypatch: pytest.MonkeyPatch, clock: time_machine.Traveller, frequency: str
+) -> None:
+    monkeypatch.setattr(Probe, "alerts", Alerts(frequency=frequency))  # type: ignore[arg-type]
+    rule(destination())
+    fail()
+    expected = recording.due_at(Frequency(frequency), timezone.now())
+    assert AlertDelivery.objects.get().due_at == expected
 
 
 def test_a_declared_rule_without_destinations_uses_the_general_ones(monkeypatch: pytest.MonkeyPatch) -> None:

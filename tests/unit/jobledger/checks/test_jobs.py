@@ -60,6 +60,7 @@ def test_every_attribute_is_checked() -> None:
         ("alerts", Alerts(kinds=None)),  # type: ignore[arg-type]
         ("alerts", Alerts(kinds=[[]])),  # type: ignore[list-item]
         ("alerts", Alerts(after_failures=0)),
+        ("alerts", Alerts(after_failures=None)),  # type: ignore[arg-type]
         ("alerts", Alerts(frequency=[])),  # type: ignore[arg-type]
         ("alerts", Alerts(destinations="pager")),
         ("schedules", Schedule("0 3 * * *")),
