@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from jobledger import formats
 from jobledger.feeds.badge import BadgeStatus, Tone
 from jobledger.jobs import registry
-from jobledger.models import LIVE, PROBLEMS, SUCCESSES, Feed, NextSlot, Pause, Reason, Run, Status, Trigger
+from jobledger.models import PROBLEMS, SUCCESSES, Feed, NextSlot, Pause, Reason, Run, Status, Trigger
 
 NEWEST = 50
 """How many runs are looked at for the last one that says something."""
@@ -18,7 +18,7 @@ LATE_AFTER = timedelta(minutes=1)
 """A run that is due, or queued, for longer is late."""
 _COVERED = (Reason.COALESCED, Reason.SUPERSEDED)
 _FIELDS = (
-    *("status", "trigger", "reason"),
+    *("status", "trigger", "reason", "look_at"),
     *("queued_at", "waiting_since", "start_after", "started_at", "finished_at"),
 )
 
@@ -83,7 +83,7 @@ def _of_service(task: str) -> Q:
 
 def _says_something(run: Run) -> bool:
     """Whether it is the outcome of a run, and no other run does its work."""
-    if run.status in LIVE or run.status == Status.SKIPPED:
+    if not run.is_over or run.status == Status.SKIPPED:
         return False
     return not (run.status == Status.MISSED and run.reason in _COVERED)
 
@@ -121,7 +121,7 @@ def _is_of(run: Run, feed: Feed) -> bool:
 
 def _outcome(runs: Sequence[Run], outcome: Status | None) -> tuple[str, Tone]:
     if outcome is None:
-        return ("skipped" if runs else "no runs"), Tone.CALM
+        return (str(Status(runs[0].status).label) if runs else "no runs"), Tone.CALM
     if outcome in SUCCESSES:
         return str(outcome.label), Tone.GOOD
     return str(outcome.label), Tone.BAD if outcome in PROBLEMS else Tone.CALM

@@ -29,7 +29,7 @@ from jobledger.admin.home.timeline import TimeAxis
 from jobledger.admin_site import page_url
 from jobledger.health.problem import PartName
 from jobledger.jobs import registry
-from jobledger.models import PROBLEMS, SUCCESSES, NextSlot, Pause, Run, Status
+from jobledger.models import AWAITS_RESULT, PROBLEMS, SUCCESSES, NextSlot, Pause, Run, Status
 from jobledger.runs.execution import progress
 
 MAX_ROWS = 12
@@ -150,6 +150,8 @@ def problems(now: datetime) -> Problems:
 def _recovered_jobs(jobs: set[str], since: datetime) -> set[str]:
     """The jobs whose newest run succeeded. A single query with a small subquery per job."""
     ended = Run.objects.filter(queued_at__gte=since, status__in=(*PROBLEMS, *SUCCESSES))
+    # How an ordinary task ends may be known later.
+    ended = ended.exclude(AWAITS_RESULT)
     newest: list[Any] = [Subquery(ended.filter(job=job).newest_first().values("pk")[:1]) for job in jobs]
     return set(Run.objects.filter(pk__in=newest).in_state(*SUCCESSES).values_list("job", flat=True))
 

@@ -62,6 +62,20 @@ def test_a_run_that_was_skipped_or_is_covered_by_another_says_nothing(nightly: P
     assert said(badge(schedule=nightly)) == ("failed", Tone.BAD)
 
 
+def test_a_task_whose_end_is_awaited_says_nothing_yet(nightly: PeriodicTask) -> None:
+    awaited = run(Status.SENT, schedule=nightly, look_at=NOON)
+    assert said(badge(schedule=nightly)) == ("sent", Tone.CALM)
+    run(Status.FAILED, schedule=nightly, queued_at=NOON - MINUTE)
+    assert said(badge(schedule=nightly)) == ("failed", Tone.BAD)
+    type(awaited).objects.filter(pk=awaited.pk).update(look_at=None)
+    assert said(badge(schedule=nightly)) == ("sent", Tone.GOOD)
+
+
+def test_the_first_run_is_not_called_skipped_while_it_is_queued(nightly: PeriodicTask) -> None:
+    run(Status.QUEUED, schedule=nightly, started_at=None, finished_at=None)
+    assert said(badge(schedule=nightly)) == ("queued", Tone.CALM)
+
+
 def test_runs_of_others_and_of_backfills_say_nothing(nightly: PeriodicTask) -> None:
     run(Status.SUCCEEDED, schedule=nightly, queued_at=NOON - MINUTE)
     run(Status.FAILED, schedule=nightly, trigger=Trigger.BACKFILL)

@@ -67,6 +67,16 @@ def test_a_job_that_has_succeeded_since_is_marked() -> None:
     }
 
 
+def test_a_task_whose_end_is_awaited_has_not_succeeded_since() -> None:
+    create_run("tasks.of.others", status=Status.FAILED, minutes_ago=70)
+    run = create_run("tasks.of.others", status=Status.SENT, minutes_ago=5, look_at=timezone.now())
+    (found,) = problems(timezone.now()).rows
+    assert not found.is_over
+    Run.objects.filter(pk=run.pk).update(status=Status.SUCCEEDED, look_at=None)
+    (found,) = problems(timezone.now()).rows
+    assert found.is_over
+
+
 def test_a_running_job_is_shown_with_its_progress(admin_client: Client) -> None:
     now = timezone.now()
     run = create_run(
