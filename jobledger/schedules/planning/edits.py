@@ -57,7 +57,7 @@ def unrecorded(
         delay=NOTHING,
     )
     due = due_slots(situation)
-    exceptions = left_out.of(situation, due.following, is_one_off_used=bool(due.slots))
+    exceptions = left_out.of(situation, due.following, is_one_off_used=bool(due.slots), is_cut=True)
     delay = jitter_delay(policy.jitter, identity)
     planned = [_planned(each, former, policy, delay, pauses, now) for each in due.slots]
     for each in sorted([*exceptions.records, *planned], key=lambda record: record.scheduled_for):

@@ -7,6 +7,7 @@ from itertools import islice
 from jobledger.reason import MANY, NO_REASON, Reason, Why
 from jobledger.schedules.planning.verdicts import PlannedSlot, Situation, Verdict
 from jobledger.schedules.rules.calendar_rule import HORIZON, CalendarRule, LeftOut
+from jobledger.schedules.rules.slots import RESOLUTION
 
 RECORD_LIMIT = 100
 """How many records there are at most, after long downtime: the oldest one covers all earlier ones."""
@@ -21,8 +22,10 @@ class Exceptions:
     due_at: datetime | None = None
 
 
-def of(situation: Situation, next_slot: datetime | None, *, is_one_off_used: bool) -> Exceptions:
-    """What is left out before the next slot that is not."""
+def of(
+    situation: Situation, next_slot: datetime | None, *, is_one_off_used: bool, is_cut: bool = False
+) -> Exceptions:
+    """What is left out before the next slot that is not; with ``is_cut``, of a day that is not over, too."""
     rule = situation.rule
     if not isinstance(rule, CalendarRule):
         return Exceptions()
@@ -30,8 +33,10 @@ def of(situation: Situation, next_slot: datetime | None, *, is_one_off_used: boo
         # It runs at the first time that is not left out.
         return Exceptions()
     before = situation.now + HORIZON if next_slot is None else next_slot
+    if is_cut:
+        before = situation.horizon + RESOLUTION
     passed: list[LeftOut] = []
-    for found in islice(rule.left_out(situation.handled_until, before), _MAX_READ):
+    for found in islice(rule.left_out(situation.handled_until, before, is_cut=is_cut), _MAX_READ):
         if found.slot > situation.horizon:
             return Exceptions(records=_records(passed), due_at=found.slot + situation.delay)
         passed.append(found)

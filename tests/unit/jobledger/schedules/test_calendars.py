@@ -77,6 +77,17 @@ def test_after_months_of_downtime_there_is_a_bounded_number_of_records() -> None
     assert (left_out.count(), first.coalesced) == (100, MANY)
 
 
+def test_an_edit_on_a_day_that_is_left_out_loses_no_slot_of_it() -> None:
+    schedule = limited_by(hourly(), TODAY)
+    synced(schedule)
+    CrontabSchedule.objects.update(minute="30")
+    ledger.sync([schedule.pk], NOON + 3.25 * HOUR)
+    ledger.record_due(NOON + 11.5 * HOUR)
+    records = Run.objects.order_by("scheduled_for").values_list("scheduled_for", "reason", "coalesced")
+    # Those until 15:00, and those from 15:30 on.
+    assert list(records) == [(NOON + 3 * HOUR, "left_out", 2), (NOON + 11.5 * HOUR, "left_out", 8)]
+
+
 def test_a_left_out_slot_does_not_supersede_one_that_a_pause_holds() -> None:
     schedule = limited_by(hourly(), f"{TODAY} 13:30 to {TODAY} 15:30")
     Pause.objects.create(schedule=schedule, since=NOON, until=NOON + 3.5 * HOUR, on_resume="once")
