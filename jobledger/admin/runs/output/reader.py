@@ -4,7 +4,7 @@ However long the output is, a page shows a limited number of characters and line
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter
@@ -16,7 +16,7 @@ from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from jobledger.admin.runs.output.lines import Chunk, Line, LineReader, ReadPosition
-from jobledger.escapes import without_escape_sequences
+from jobledger.escapes import ESCAPE_SEQUENCE, without_escape_sequences
 from jobledger.models import Run, RunOutput, Stream
 
 # Output up to this size is shown in full; of longer output, only the head and the tail.
@@ -31,6 +31,7 @@ HEAD_ROWS = 250
 TAIL_ROWS = 750
 MAX_MATCHES = 500
 MAX_LINES_SEARCHED = 50_000
+MAX_ESCAPE_BEGIN = 4096
 MAX_MARKS = 2000
 """How many matches are highlighted; later matches are shown without highlighting."""
 
@@ -170,9 +171,20 @@ def as_text(run: Run, attempt: int | None = None, *, without_escapes: bool = Fal
     for number, group in groupby(chunks, key=attrgetter("attempt")):
         if attempt is None and run.attempt > 1:
             yield f"--- attempt {number} ---\n"
-        yield from (
-            without_escape_sequences(chunk.text) if without_escapes else chunk.text for chunk in group
-        )
+        texts = (chunk.text for chunk in group)
+        yield from _without_escapes(texts) if without_escapes else texts
+
+
+def _without_escapes(texts: Iterable[str]) -> Iterator[str]:
+    """Also without those that begin in one text and end in the next."""
+    rest = ""
+    for text in texts:
+        whole = rest + text
+        last = ESCAPE_SEQUENCE.match(whole, whole.rfind("\x1b")) if "\x1b" in whole else None
+        end = last.start() if last and last.end() == len(whole) else len(whole)
+        # How it begins says where it ends, however long it is.
+        rest = whole[end : end + MAX_ESCAPE_BEGIN]
+        yield without_escape_sequences(whole[:end])
 
 
 def _attempt_output(run: Run, attempt: int) -> Any:

@@ -161,6 +161,20 @@ def test_the_text_is_unchanged_output() -> None:
     assert "".join(reader.as_text(run, without_escapes=True)) == "one\r\n<two>"
 
 
+@pytest.mark.parametrize(
+    "escape", ["\x1b[1;31m", "\x1b]8;;https://example.com\x1b\\", "\x1b]0;title\x07", "\x1b(B"]
+)
+def test_an_escape_that_is_divided_between_two_chunks_is_left_out_as_well(escape: str) -> None:
+    for cut in range(len(escape) + 1):
+        run = run_with_output(f"one {escape[:cut]}", f"{escape[cut:]}two {escape}", "end")
+        assert "".join(reader.as_text(run, without_escapes=True)) == "one two end"
+
+
+def test_an_escape_that_is_cut_off_does_not_hide_later_lines() -> None:
+    run = run_with_output("one \x1b]0;title", "of " * 5000, "\ntwo\n", "thr\x1b[3")
+    assert "".join(reader.as_text(run, without_escapes=True)) == "one \ntwo\nthr"
+
+
 def test_the_text_of_several_attempts_has_headings() -> None:
     run = run_with_output("second\n", attempt=2)
     add_output(run, 0, "first\n")
