@@ -244,10 +244,15 @@ class CalendarRule(Rule):
         """The stretches, with slots or not, that end after one time and begin before another."""
         day, last = self._day(after), self._day(before)
         while day <= last:
-            for block in self.use.blocks(day):
-                begin, end = (_to_utc(_wall(day, minute), self.zone) for minute in (block.begin, block.end))
-                if end > after and begin < before:
-                    yield _Stretch(block, begin, end)
+            found = [
+                _Stretch(block, *span)
+                for block in self.use.blocks(day)
+                for span in wallclock.spans_showing(_wall(day, block.begin), _wall(day, block.end), self.zone)
+            ]
+            # Those in an hour that the clock repeats alternate.
+            for stretch in sorted(found, key=lambda each: each.begin):
+                if stretch.end > after and stretch.begin < before:
+                    yield stretch
             day += _DAY
 
     def _stretch(self, at: datetime) -> _Stretch | None:

@@ -61,6 +61,25 @@ def to_utc(wall: datetime, zone: ZoneInfo, *, fold: int) -> datetime | None:
     return at if at.astimezone(zone) == local else None
 
 
+def spans_showing(begin: datetime, end: datetime, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+    """When the clock shows a time from one wall-clock time until before another, at most a day later.
+
+    Each span includes its start, but not its end. There are two if a part of it occurs twice, and none if the
+    clock skips it.
+    """
+    offset = begin.replace(tzinfo=zone, fold=0).utcoffset()
+    if offset is not None and offset == end.replace(tzinfo=zone, fold=1).utcoffset():
+        return [((begin - offset).replace(tzinfo=UTC), (end - offset).replace(tzinfo=UTC))]
+    (since, again), (until, last) = (
+        [to_utc(wall, zone, fold=fold) or end_of_gap(wall, zone) for fold in (0, 1)] for wall in (begin, end)
+    )
+    spans = [(since, until)]
+    if (since, until) != (again, last):
+        change = transition_between(since, last, zone)
+        spans = [(since, min(until, change)), (max(again, change), last)]
+    return [span for span in spans if span[0] < span[1]]
+
+
 def fold_length(at: datetime, zone: ZoneInfo) -> timedelta:
     """How long ago, or in how long, the same wall-clock time occurs again; zero outside a fold."""
     local = at.astimezone(zone)

@@ -302,16 +302,25 @@ def test_the_previous_of_the_next_is_the_same(rule: CalendarRule, begin: datetim
 
 
 @settings(max_examples=60, deadline=None)
-@given(rule=rules(), begin=BEGINS)
-def test_outside_clock_changes_what_is_free_is_where_slots_run_at_their_own_time(
-    rule: CalendarRule, begin: datetime
+@given(rule=rules(), begin=BEGINS, days=st.integers(0, 8))
+def test_what_is_free_is_where_slots_run_at_their_own_time(
+    rule: CalendarRule, begin: datetime, days: int
 ) -> None:
-    begin += timedelta(days=8)
+    begin += days * DAY
     end = begin + 3 * DAY
     free = list(rule.free(begin, end))
     for slot in slots_between(rule.base, begin, end - RESOLUTION):
         is_free = any(since <= slot < until for since, until in free)
         assert is_free == (is_due(rule, slot) and not is_excluded(rule, slot))
+
+
+def test_what_is_left_out_of_an_hour_that_the_clock_repeats_is_left_out_twice() -> None:
+    rule = limited(cron("*/30 * * * *", "America/New_York"), "01:00 to 01:30", zone="America/New_York")
+    found = rule.left_out(utc("2026-11-01T03:30"), utc("2026-11-01T12:00"))
+    assert [(each.slot, each.count) for each in found] == [
+        (utc("2026-11-01T05:00"), 1),
+        (utc("2026-11-01T06:00"), 1),
+    ]
 
 
 @pytest.mark.parametrize("base", ["0 9 * * *", "0 * * * *"])

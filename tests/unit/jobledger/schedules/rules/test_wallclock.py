@@ -60,3 +60,23 @@ def test_other_wall_clock_times_occur_once(time: str) -> None:
 def test_utc_has_several_names(one: str, other: str, *, expected: bool) -> None:
     assert wallclock.is_same_zone(one, other) is expected
     assert {wallclock.zone_named(one), wallclock.zone_named(other)}
+
+
+@pytest.mark.parametrize(
+    ("day", "begin", "end", "spans"),
+    [
+        ("2026-06-01", "01:00", "01:30", [("05:00", "05:30")]),
+        ("2026-11-01", "00:30", "02:30", [("04:30", "07:30")]),
+        ("2026-11-01", "00:30", "01:30", [("04:30", "05:30"), ("06:00", "06:30")]),
+        ("2026-11-01", "01:15", "01:30", [("05:15", "05:30"), ("06:15", "06:30")]),
+        ("2026-11-01", "01:30", "02:30", [("05:30", "06:00"), ("06:30", "07:30")]),
+        ("2026-03-08", "01:30", "02:30", [("06:30", "07:00")]),
+        ("2026-03-08", "02:15", "02:45", []),
+    ],
+)
+def test_what_the_clock_repeats_is_shown_twice_and_what_it_skips_never(
+    day: str, begin: str, end: str, spans: list[tuple[str, str]]
+) -> None:
+    since, until = (datetime.fromisoformat(f"{day}T{time}") for time in (begin, end))
+    expected = [tuple(utc(f"{day}T{time}") for time in span) for span in spans]
+    assert wallclock.spans_showing(since, until, ZoneInfo("America/New_York")) == expected
