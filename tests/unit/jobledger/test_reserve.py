@@ -103,6 +103,7 @@ def test_a_request_that_fails_makes_way(site: Site) -> None:
             failing({"PATH_INFO": "/"}, lambda *given: None)
 
 
+@pytest.mark.django_db  # at its end, Django looks at the connections that there are
 def test_a_response_that_is_streamed_occupies_its_thread_until_it_was_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
