@@ -47,6 +47,7 @@ _NO_MORE_FIELDS = ". For seconds, use an interval; for a single year, a clocked 
 _NOT_SUPPORTED = (
     (re.compile(r"\?"), "use * for every value"),
     (re.compile(r"h(\(.*\))?(/[0-9]+)?"), "choose a value, and a jitter to spread the load"),
+    (re.compile(r"[0-9a-z]*~[0-9a-z]*(/[0-9]+)?"), "choose a value, and a jitter for a random delay"),
     (re.compile(r"[0-9]{1,2}w"), "there is LW, the last weekday of the month"),
     (re.compile(r"l-[0-9]{1,2}"), "there is L, the last day of the month"),
 )

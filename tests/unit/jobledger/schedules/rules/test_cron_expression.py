@@ -71,6 +71,12 @@ ERRORS = [
         "0 H(0-5)/2 * * *",
         "hour: 'H(0-5)/2' is not supported; choose a value, and a jitter to spread the load",
     ),
+    # As in cronie, of Red Hat's and other distributions.
+    (
+        "0~30 3 * * *",
+        "minute: '0~30' is not supported; choose a value, and a jitter for a random delay",
+    ),
+    ("~ 3 * * *", "minute: '~' is not supported; choose a value, and a jitter for a random delay"),
     ("0 9 15W * *", "day-of-month: '15W' is not supported; there is LW, the last weekday of the month"),
     ("0 9 L-2 * *", "day-of-month: 'L-2' is not supported; there is L, the last day of the month"),
     ("@reboot", "the expression @reboot is not a time, and a schedule needs one"),
