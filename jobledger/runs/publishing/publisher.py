@@ -112,7 +112,8 @@ def try_to_publish(runs: Sequence[Run]) -> None:
     try:
         publish(runs)
     except BrokerDownError as error:
-        logger.warning("%d runs stay queued until the broker is available: %s", len(runs), error)
+        count = f"{len(runs)} runs stay" if len(runs) != 1 else "1 run stays"
+        logger.warning("%s queued until the broker is available: %s", count, error)
 
 
 def publish_due(now: datetime) -> int:
