@@ -68,7 +68,7 @@ def notes(line: Entry, call: Call, target: Target) -> Iterator[str]:
 
 def _waits(target: Target) -> bool:
     """Whether the job itself waits if it is started while it is running."""
-    return (target.concurrency or target.job.declaration.concurrency) is Concurrency.QUEUE
+    return (target.concurrency or target.job.declaration.concurrency) == Concurrency.QUEUE
 
 
 def notes_on_mail(line: Entry, addresses: Sequence[str], others: Sequence[str]) -> Iterator[str]:
@@ -202,7 +202,7 @@ def _overlap(called: Sequence[Finding]) -> Iterator[str]:
         for each in called
         if each.plan
         and each.plan.concurrency is None
-        and each.plan.target.job.declaration.concurrency is not Concurrency.ALLOW
+        and each.plan.target.job.declaration.concurrency != Concurrency.ALLOW
     ]
     if numbers:
         yield (

@@ -22,6 +22,7 @@ from django.db.models.expressions import Combinable
 from jobledger import clock, compiled
 from jobledger.alerts import recording
 from jobledger.compiled import Given
+from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import JobDeclaration
 from jobledger.jobs.json_text import readable
@@ -31,6 +32,8 @@ from jobledger.runs.outcome import Outcome
 from jobledger.runs.publishing import wake_up
 from jobledger.sentry import doubles, reports
 from jobledger.tracing import spans
+
+logger = line_logger(__name__)
 
 MAX_BACKOFF = timedelta(hours=1)
 SENT_BY_CELERY = timedelta(minutes=1)
@@ -156,7 +159,21 @@ def _accepted_cancel(run: Run) -> Why | None:
 
 
 def next_attempt_at(run: Run, outcome: Outcome) -> datetime | None:
-    """When the run's next attempt starts, or None if this was the last one."""
+    """When the run's next attempt starts; None if this was the last one, or what the job declares is invalid,
+    which must not keep its end from being recorded.
+    """
+    try:
+        return _next_attempt_at(run, outcome)
+    except Error:
+        raise
+    except Exception:
+        logger.exception(
+            "Run %s of %s is not retried: its job declares retries that are invalid", run.pk, run.job
+        )
+        return None
+
+
+def _next_attempt_at(run: Run, outcome: Outcome) -> datetime | None:
     job = registry.all_jobs().get(run.job)
     # A failure on the command line or in another job is seen and handled by the caller. As long as cron is in
     # charge, nobody else starts what it starts.

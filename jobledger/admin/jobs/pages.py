@@ -154,7 +154,7 @@ def _overlap(declared: type[JobDeclaration]) -> str:
     by_key = (
         "This applies only to runs with the same concurrency key, which the job derives from its options."
     )
-    is_exclusive = declared.concurrency is not Concurrency.ALLOW
+    is_exclusive = declared.concurrency != Concurrency.ALLOW
     return " ".join([words[declared.concurrency], *([by_key] if has_key and is_exclusive else [])])
 
 

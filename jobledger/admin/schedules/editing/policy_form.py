@@ -153,7 +153,7 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
     @property
     def job_may_overlap(self) -> bool:
         """Whether the job itself allows overlap."""
-        return self._job is not None and self._job.declaration.concurrency is Concurrency.ALLOW
+        return self._job is not None and self._job.declaration.concurrency == Concurrency.ALLOW
 
     def ask_for_secrets_again(self) -> None:
         """To be called if the form is shown again, without the URL that was entered."""

@@ -100,6 +100,18 @@ def test_a_job_chooses_what_is_retried_but_network_errors_always_are(monkeypatch
     assert answers == [True, False, True]
 
 
+@pytest.mark.parametrize(("name", "value"), [("max_retries", "2"), ("retry_on", "x"), ("retry_backoff", 60)])
+def test_invalid_retries_do_not_keep_an_end_from_being_recorded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, value: object
+) -> None:
+    """``manage.py check`` only warns of them."""
+    monkeypatch.setattr(Restarting, name, value)
+    run = ended(running(), CRASH)
+    assert (run.status, run.error) == ("failed", "RuntimeError: boom")
+    assert "is not retried: its job declares retries that are invalid" in caplog.text
+    assert "TypeError" in caplog.text
+
+
 def test_a_job_without_retries_is_not_retried() -> None:
     assert ended(running(job="probe"), CRASH).status == "failed"
 

@@ -66,7 +66,8 @@ def test_a_concurrency_key_is_mentioned_if_it_has_an_effect() -> None:
 
     narrowed: dict[str, Any] = {"concurrency_key": classmethod(concurrency_key)}
     assert "the same concurrency key" in facts_of(**narrowed)["Overlap"]
-    assert "own key" not in facts_of(**narrowed, concurrency=Concurrency.ALLOW)["Overlap"]
+    for allowed in Concurrency.ALLOW, "allow":
+        assert "concurrency key" not in facts_of(**narrowed, concurrency=allowed)["Overlap"]
 
 
 def test_the_usage_excludes_common_options() -> None:
