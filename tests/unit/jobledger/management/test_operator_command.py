@@ -4,6 +4,8 @@ import io
 import os
 import re
 import sys
+from collections.abc import Iterator
+from typing import TextIO
 from unittest.mock import patch
 from uuid import UUID
 
@@ -35,23 +37,26 @@ def test_a_database_outage_is_a_message(said: str, told: str) -> None:
         call_command("jobledger", "runs")
 
 
-def test_a_reader_that_has_closed_the_pipe_is_no_error() -> None:
+@pytest.fixture
+def unread() -> Iterator[TextIO]:
+    """A pipe whose reader has closed it."""
     reader, writer = os.pipe()
     os.close(reader)
-    with os.fdopen(writer, "w") as stdout:
-        command = OperatorCommand(stdout=stdout)
-        for _ in range(3):
-            command.say("Created send_invoices.py")
+    with os.fdopen(writer, "w") as stream:
+        yield stream
 
 
-def test_what_nobody_reads_on_stderr_is_no_error_either() -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as stderr:
-        command = OperatorCommand(stderr=stderr)
-        for _ in range(3):
-            command.warn("Queues were not checked.")
-            command.remark("Adopted 2 schedules.")
+def test_a_reader_that_has_closed_the_pipe_is_no_error(unread: TextIO) -> None:
+    command = OperatorCommand(stdout=unread)
+    for _ in range(3):
+        command.say("Created send_invoices.py")
+
+
+def test_what_nobody_reads_on_stderr_is_no_error_either(unread: TextIO) -> None:
+    command = OperatorCommand(stderr=unread)
+    for _ in range(3):
+        command.warn("Queues were not checked.")
+        command.remark("Adopted 2 schedules.")
 
 
 def test_an_interrupt_is_a_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """The database fails while an alert is being delivered: if it was not sent yet, it is sent once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -93,13 +93,20 @@ def fails(error: Exception) -> Callable[..., object]:
 DOWN = OperationalError("the database is down")
 
 
+def deliver_in_outage(
+    due: AlertDestination, monkeypatch: pytest.MonkeyPatch, failing: Mapping[tuple[object, str], Exception]
+) -> None:
+    with monkeypatch.context() as patch:
+        for (module, name), error in failing.items():
+            patch.setattr(module, name, fails(error))
+        with pytest.raises(OperationalError):
+            delivery.deliver(due.pk)
+
+
 def test_an_alert_whose_run_cannot_be_read_for_the_message_is_sent_later(
     due: AlertDestination, sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(message, "compose", fails(DOWN))
-        with pytest.raises(OperationalError):
-            delivery.deliver(due.pk)
+    deliver_in_outage(due, monkeypatch, {(message, "compose"): DOWN})
     due.refresh_from_db()
     assert (due.error, due.failures) == ("", 0)
     delivery.take_back()
@@ -110,11 +117,10 @@ def test_an_alert_whose_run_cannot_be_read_for_the_message_is_sent_later(
 def test_an_alert_that_is_not_accepted_while_the_database_is_down_is_sent_later(
     due: AlertDestination, sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(destinations, "send", fails(NotDeliveredError("no network")))
-        patch.setattr(delivery, "_record_failure", fails(DOWN))
-        with pytest.raises(OperationalError):
-            delivery.deliver(due.pk)
+    refused = NotDeliveredError("no network")
+    deliver_in_outage(
+        due, monkeypatch, {(destinations, "send"): refused, (delivery, "_record_failure"): DOWN}
+    )
     delivery.take_back()
     assert delivery.deliver(due.pk)
     assert (sent, states()) == (["probe failed: RuntimeError: boom"], [("delivered", 1)])
@@ -123,10 +129,7 @@ def test_an_alert_that_is_not_accepted_while_the_database_is_down_is_sent_later(
 def test_an_alert_that_was_accepted_while_the_database_is_down_is_not_sent_again(
     due: AlertDestination, sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(delivery, "_record_success", fails(DOWN))
-        with pytest.raises(OperationalError):
-            delivery.deliver(due.pk)
+    deliver_in_outage(due, monkeypatch, {(delivery, "_record_success"): DOWN})
     delivery.take_back()
     assert not delivery.deliver(due.pk)
     assert (len(sent), states()) == (1, [("sending", 1)])
