@@ -8,10 +8,11 @@ not retried. So the update that queues another attempt leaves cancelled runs alo
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.core.management import CommandError
@@ -34,6 +35,7 @@ from jobledger.sentry import doubles, reports
 from jobledger.tracing import spans
 
 logger = line_logger(__name__)
+Judged = TypeVar("Judged")
 
 MAX_BACKOFF = timedelta(hours=1)
 SENT_BY_CELERY = timedelta(minutes=1)
@@ -159,11 +161,20 @@ def _accepted_cancel(run: Run) -> Why | None:
 
 
 def next_attempt_at(run: Run, outcome: Outcome) -> datetime | None:
-    """When the run's next attempt starts; None if this was the last one, or what the job declares is invalid,
-    which must not keep its end from being recorded.
-    """
+    """When the run's next attempt starts; None if this was the last one."""
+    return _unless_invalid(run, partial(_next_attempt_at, run, outcome))
+
+
+def may_be_retried(run: Run, outcome: Outcome) -> bool:
+    """Whether another attempt may have another outcome, as its job declares."""
+    judge = partial(is_worth_retrying, registry.declaration_of(run.job), outcome)
+    return bool(_unless_invalid(run, judge))
+
+
+def _unless_invalid(run: Run, judge: Callable[[], Judged]) -> Judged | None:
+    """None if what the job declares is invalid, which must not keep the end of a run from being recorded."""
     try:
-        return _next_attempt_at(run, outcome)
+        return judge()
     except Error:
         raise
     except Exception:

@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from jobledger.escapes import line_logger
-from jobledger.jobs import registry
 from jobledger.models import Run, Status, Why
 from jobledger.runs import attempts
 from jobledger.runs.outcome import Outcome
@@ -105,7 +104,6 @@ def received(data: bytes) -> Outcome | None:
 def as_bytes(run: Run, outcome: Outcome) -> bytes:
     """The outcome, to be left for another process."""
     why, used = outcome.why.columns, outcome.usage
-    job = registry.declaration_of(run.job)
     values = {
         "status": outcome.status,
         "why": [why["reason"], why["reason_details"]],
@@ -114,7 +112,7 @@ def as_bytes(run: Run, outcome: Outcome) -> bytes:
         "error": outcome.error[:MAX_TEXT_LENGTH],
         "traceback": outcome.traceback[-MAX_TEXT_LENGTH:],
         # The exception itself, which decides, ends with this process.
-        "is_worth_retrying": attempts.is_worth_retrying(job, outcome),
+        "is_worth_retrying": attempts.may_be_retried(run, outcome),
         "usage": used and {"peak_memory_bytes": used.peak_memory_bytes, "cpu_seconds": used.cpu_seconds},
     }
     return json.dumps(values).encode()

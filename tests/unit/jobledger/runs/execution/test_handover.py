@@ -294,3 +294,13 @@ def test_on_the_command_line_recording_is_tried_once_and_given_up_with_one_line(
     assert "ended as succeeded" in record.getMessage()
     assert "unable to open database file" in record.getMessage()
     assert not record.exc_info
+
+
+def test_invalid_retries_do_not_keep_an_outcome_from_being_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Command, "retry_on", "x", raising=False)
+    kept = handover.received(handover.as_bytes(Run(job="probe"), outcome_of(RuntimeError("boom"))))
+    assert kept is not None
+    assert (kept.status, kept.error, kept.is_worth_retrying) == ("failed", "RuntimeError: boom", False)
+    assert "its job declares retries that are invalid" in caplog.text
