@@ -113,11 +113,12 @@ def test_threads_of_the_job_are_captured() -> None:
 def test_a_process_forked_by_the_job_is_captured() -> None:
     with capturing() as pieces:
         print("before")
-        if os.fork() == 0:
+        if (pid := os.fork()) == 0:
             print("forked")
             logging.getLogger("forked").warning("logged")
             os._exit(0)
-        os.wait()
+        # Not for any child: an earlier test may have left one.
+        os.waitpid(pid, 0)
         print("after")
     lines = text_of(pieces).splitlines()
     assert (lines[0], lines[1], lines[-1]) == ("before", "forked", "after")
