@@ -141,10 +141,11 @@ def test_output_that_was_saved_is_not_salvaged(mailboxes: Mailboxes) -> None:
 def test_a_process_forked_by_the_job_releases_nothing(mailboxes: Mailboxes) -> None:
     def work(child: Child) -> None:
         child.recorder.write(Stream.STDOUT, "of the job\n")
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
             child.mailboxes.release()
             os._exit(0)
-        os.wait()
+        os.waitpid(pid, 0)
 
     pieces = salvaged_from(mailboxes, Child(mailboxes, work).run_id)
     assert text_of(pieces) == "of the job\n"
