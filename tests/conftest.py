@@ -1,4 +1,4 @@
-"""Order of tests and which stay together, settings of property-based tests, and when garbage is collected.
+"""Order of tests and which stay together, what ends with a test, properties, and when garbage is collected.
 
 The order is random, but slow files come first, so that parallel runs do not wait for one of them at the end.
 Browser tests come last: the driver keeps an event loop running in this thread, in which Django refuses to
@@ -6,6 +6,9 @@ query the database.
 """
 
 import gc
+import os
+import traceback
+from collections.abc import Generator
 from pathlib import Path
 
 import hypothesis
@@ -60,6 +63,24 @@ def pytest_collection_finish() -> None:
     """What has been loaded by now is never freed."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A process that a test has forked ends with the test's function, also if that raises something.
+
+    Otherwise it would go on with the tests that follow, and report them as its parent does.
+    """
+    pid = os.getpid()
+    try:
+        return (yield)
+    except BaseException:
+        if os.getpid() != pid:
+            traceback.print_exc()
+        raise
+    finally:
+        if os.getpid() != pid:
+            os._exit(1)
 
 
 def _is_marked(item: pytest.Item, name: str) -> bool:
