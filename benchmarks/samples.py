@@ -80,19 +80,13 @@ def fill_tokens(count: int) -> dict[str, float]:
     from django.contrib.auth import get_user_model
     from django.utils import timezone
 
-    from tasks_app.models import AuthToken
+    from tasks_app.models import AuthToken, new_token_key
 
     (user, _), now = get_user_model().objects.get_or_create(username="owner"), timezone.now()
-    age, random = timedelta(days=60), Random(count)
+    age = timedelta(days=60)
+    times = (now - age + age * (number + 0.5) / count for number in range(count))
     AuthToken.objects.bulk_create(
-        (
-            AuthToken(
-                user=user,
-                key=f"{random.getrandbits(160):040x}",
-                created_at=now - age + age * (number + 0.5) / count,
-            )
-            for number in range(count)
-        ),
+        (AuthToken(user=user, key=new_token_key(time), created_at=time) for time in times),
         batch_size=BATCH,
     )
     return {"count": count}

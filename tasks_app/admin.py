@@ -23,17 +23,17 @@ class FastListAdmin(ShownFiltersOnly):
 
 @admin.register(AuthToken)
 class AuthTokenAdmin(FastListAdmin):
-    """Shows only the start of a token's key, because nobody needs to read a whole key here."""
+    """Shows only a part of a token's key, because nobody needs to read a whole key here."""
 
-    list_display = ("beginning", "user", "created_at")
+    list_display = ("part_of_key", "user", "created_at")
     list_filter = ("created_at",)
     search_fields = ("key__exact", *USER_SEARCH)
     ordering = ("-created_at",)
-    fields = ("beginning", "user", "created_at")
-    readonly_fields = ("beginning",)
+    fields = ("part_of_key", "user", "created_at")
+    readonly_fields = ("part_of_key",)
 
     @admin.display(description="key")
-    def beginning(self, token: AuthToken) -> str:
+    def part_of_key(self, token: AuthToken) -> str:
         return str(token)
 
 

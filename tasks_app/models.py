@@ -15,10 +15,18 @@ from django.utils import timezone
 MAX_TAG_LENGTH = 50
 MAX_TAGS = 20
 CENT = Decimal("0.01")
+TIME_DIGITS = 12
+"""Of a token's key, which begins with the time of its creation."""
 
 
-def new_token_key() -> str:
-    return secrets.token_hex(20)
+def new_token_key(created_at: datetime | None = None) -> str:
+    """Random, but after the milliseconds of its creation, as a UUID of version 7 is.
+
+    Tokens that expire together are then next to each other in the index of keys, too: to delete them writes
+    hundreds of times fewer pages than if each was anywhere.
+    """
+    milliseconds = int((created_at or timezone.now()).timestamp() * 1000)
+    return f"{milliseconds:0{TIME_DIGITS}x}{secrets.token_hex(20)}"
 
 
 class AuthToken(models.Model):
@@ -36,8 +44,8 @@ class AuthToken(models.Model):
         ]
 
     def __str__(self) -> str:
-        """The start of the key; the whole key is a secret."""
-        return f"{self.key[:6]}…"
+        """A part of the key; the whole key is a secret."""
+        return f"{self.key[TIME_DIGITS : TIME_DIGITS + 6]}…"
 
 
 class Tag(models.Model):

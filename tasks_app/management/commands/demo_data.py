@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from tasks_app.models import CENT, AuthToken, Order, Tag
+from tasks_app.models import CENT, AuthToken, Order, Tag, new_token_key
 from tasks_app.parser_types import whole_number
 
 MAX_ROWS = 10_000_000
@@ -124,9 +124,10 @@ def _demo_users() -> QuerySet[Any]:
 
 def _add_tokens(random: Random, owners: Sequence[Any], count: int, now: datetime) -> None:
     for batch in _batches(range(count)):
+        times = (now - random.random() * OLDEST_TOKEN for _ in batch)
         AuthToken.objects.bulk_create(
-            AuthToken(user_id=random.choice(owners), created_at=now - random.random() * OLDEST_TOKEN)
-            for _ in batch
+            AuthToken(user_id=random.choice(owners), key=new_token_key(time), created_at=time)
+            for time in times
         )
 
 

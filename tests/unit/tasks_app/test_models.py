@@ -4,10 +4,11 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+import time_machine
 from django.core.exceptions import ValidationError
 from django.db import connection
 
-from tasks_app.models import AuthToken, Order, OrderFigures, Tag
+from tasks_app.models import AuthToken, Order, OrderFigures, Tag, new_token_key
 from tests.unit.builders import make_order, make_token, make_user, utc
 
 pytestmark = pytest.mark.django_db
@@ -20,9 +21,22 @@ def test_every_token_gets_a_key_of_its_own() -> None:
     assert make_token(NOON, user).key != make_token(NOON, user).key
 
 
-def test_a_token_is_not_shown_whole() -> None:
-    token = AuthToken(key="0123456789abcdef")
-    assert str(token) == "012345…"
+def test_a_key_begins_with_the_milliseconds_of_its_creation_and_is_random_apart_from_that() -> None:
+    first, second = new_token_key(NOON), new_token_key(NOON + timedelta(milliseconds=1))
+    assert (int(first[:12], 16), int(second[:12], 16)) == (1_777_896_000_000, 1_777_896_000_001)
+    assert first < second
+    assert len(first[12:]) == 40
+    assert first[12:] != second[12:]
+
+
+def test_a_key_that_is_created_by_default_begins_with_the_time_now() -> None:
+    with time_machine.travel(NOON, tick=False):
+        assert AuthToken().key[:12] == new_token_key(NOON)[:12]
+
+
+def test_a_token_is_not_shown_whole_nor_by_what_all_of_that_time_have_in_common() -> None:
+    token = AuthToken(key="0123456789abcdefghijkl")
+    assert str(token) == "cdefgh…"
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a,b", "line\n"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import accumulate
 
 import pytest
 import time_machine
@@ -117,6 +118,24 @@ def test_other_writers_get_their_turn_between_batches(monkeypatch: pytest.Monkey
     make_old_tokens(7)
     output_of("cleanup_tokens", "--batch-size=3")
     assert pauses == [cleanup_tokens.PAUSE_SECONDS] * 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sizes"),
+    [(3600.0, [2, 4, 8, 8, 1]), (-1.0, [2] + [1] * 21)],
+    ids=["quick ones", "slow ones"],
+)
+def test_a_batch_is_larger_after_a_quick_one_up_to_the_limit_and_smaller_after_a_slow_one(
+    seconds: float, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others wait for a transaction of SQLite, but each one costs something, too."""
+    monkeypatch.setattr(cleanup_tokens, "TRANSACTION_SECONDS", seconds)
+    monkeypatch.setattr(cleanup_tokens, "FIRST_BATCH", 2)
+    monkeypatch.setattr(cleanup_tokens, "PAUSE_SECONDS", 0)
+    make_old_tokens(23)
+    printed = output_of("cleanup_tokens", "--batch-size=8", "--verbosity=2")
+    totals = [int(line.split()[0]) for line in printed.splitlines()[:-1]]
+    assert totals == list(accumulate(sizes))
 
 
 def test_batches_are_reported_at_verbosity_2() -> None:
