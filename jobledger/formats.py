@@ -1,7 +1,7 @@
 """Formats times, durations and sizes, in the same way in the admin, on the command line and in alerts."""
 
 import re
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from django.utils import timezone
 
@@ -20,8 +20,11 @@ _PARTS = re.compile(rf"(?:{_PART.pattern}\s*)+")
 
 
 def exact(time: datetime, zone: tzinfo | None = None) -> str:
-    """``2026-11-22 03:00:00 CET``, in this or the current time zone."""
-    local = timezone.localtime(time, zone)
+    """``2026-11-22 03:00:00 CET``, in this or the current time zone; in UTC, if it has no such time there."""
+    try:
+        local = timezone.localtime(time, zone)
+    except OverflowError:  # on the first or the last day of the calendar
+        local = time.astimezone(UTC)
     return f"{local.isoformat(' ', 'seconds')[:19]} {local.tzname()}"
 
 
@@ -48,6 +51,14 @@ def duration(length: timedelta, *, parts: int = 2) -> str:
         if count or found:
             found.append(f"{count} {unit}" if count else "")
     return " ".join(part for part in found[:parts] if part)
+
+
+def seconds(count: float) -> str:
+    """As ``duration``, for a number that may be none that a duration can have, such as infinity."""
+    try:
+        return duration(timedelta(seconds=count))
+    except (OverflowError, ValueError):
+        return f"{count:g} s"
 
 
 def plain_seconds(length: timedelta) -> str:

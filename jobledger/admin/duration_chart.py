@@ -15,7 +15,14 @@ from django.utils.safestring import SafeString
 
 from jobledger import formats
 from jobledger.admin.display import RunUrls
-from jobledger.admin.recent_runs import SHAPES, JobStatistics, RecentRun, Shape, counts_by_status, run_title
+from jobledger.admin.recent_runs import (
+    JobStatistics,
+    RecentRun,
+    Shape,
+    counts_by_status,
+    run_title,
+    shape_of,
+)
 
 TOP, GROUND, HEIGHT = 8, 104, 112
 MIN_BAR_HEIGHT = 2
@@ -81,10 +88,10 @@ def bars(runs: Sequence[RecentRun], now: datetime) -> list[Bar]:
     return [
         Bar(
             run=run,
-            shape=SHAPES[run.status],
+            shape=shape_of(run.status),
             place=(places - 1 - index) * step,
             step=step,
-            height=_height(run.took(now), longest) if SHAPES[run.status] is not Shape.IDLE else BOX_HEIGHT,
+            height=_height(run.took(now), longest) if shape_of(run.status) is not Shape.IDLE else BOX_HEIGHT,
         )
         for index, run in reversed(list(enumerate(runs)))
     ]

@@ -56,12 +56,17 @@ class Shape(StrEnum):
     BUSY = "busy"
 
 
-SHAPES = {
+_SHAPES = {
     **dict.fromkeys(Status, Shape.IDLE),
     **dict.fromkeys(SUCCESSES, Shape.GOOD),
     **dict.fromkeys(FAILURES, Shape.BAD),
     **dict.fromkeys(LIVE, Shape.BUSY),
 }
+
+
+def shape_of(status: Status) -> Shape:
+    """That of an unknown status is as inconspicuous as that of a run that was not executed."""
+    return _SHAPES.get(status, Shape.IDLE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +220,7 @@ def sparkline(runs: Sequence[RecentRun], now: datetime, *, places: int) -> SafeS
     zone = timezone.get_current_timezone()
     # Not format_html, which escapes each value: a page has thousands of bars, with one text each.
     bars = [
-        f'<path class="bar-{SHAPES[run.status]} run-{run.status}"'
+        f'<path class="bar-{shape_of(run.status)} run-{escape(run.status)}"'
         f' d="{_bar_path(run, (places - 1 - index) * _STEP, took, longest)}">'
         f"<title>{escape(run_title(run, now, zone))}</title></path>"
         for index, (run, took) in enumerate(zip(runs, durations, strict=True))
@@ -291,7 +296,7 @@ def _newest_first(runs: Iterable[RecentRun]) -> list[RecentRun]:
 
 
 def _bar_path(run: RecentRun, left: int, took: timedelta, longest: timedelta) -> str:
-    shape = SHAPES[run.status]
+    shape = shape_of(run.status)
     if shape is Shape.IDLE:
         return f"M{left + 0.5} {_GROUND - 0.5}v-4h{_BAR_WIDTH - 1}v4z"
     height = max(_MIN_BAR_HEIGHT, round(_GROUND * (took / longest))) if longest else _MIN_BAR_HEIGHT

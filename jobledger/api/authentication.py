@@ -37,6 +37,9 @@ class Token(HttpBearer):
             raise ProblemError(HTTPStatus.FORBIDDEN, detail)
         if found.scope == Scope.READ and request.method not in READING:
             raise ProblemError(HTTPStatus.FORBIDDEN, "This token is for reading only; use one that is not.")
+        if found.scope not in Scope.values:
+            detail = f"This version does not know this token's scope, {found.scope!r}; make another token."
+            raise ProblemError(HTTPStatus.FORBIDDEN, detail)
         return found
 
 

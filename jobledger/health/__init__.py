@@ -19,6 +19,7 @@ from jobledger import brokers, formats
 from jobledger.health import alerts, clocks, occupied, pruning
 from jobledger.health.problem import PartName, Problem, ProblemKind, listed
 from jobledger.models import DeadLetter, NextSlot, ProcessKind, ServiceProcess
+from jobledger.models.process import queue_names
 from jobledger.retention import ledger_size
 from jobledger.runs.service import queues
 from jobledger.runs.service.code_version import code_version
@@ -223,7 +224,7 @@ def _queues(
 def _read_by(able: Sequence[ServiceProcess], uses: Uses) -> set[str]:
     # Workers of an earlier version do not report their queues: they might read any.
     read = set(uses.queues) if any(not worker.queues for worker in able) else set[str]()
-    return read.union(*(worker.queues for worker in able))
+    return read.union(*(queue_names(worker.queues) for worker in able))
 
 
 def _is_idle(worker: ServiceProcess) -> bool:

@@ -12,6 +12,32 @@ MAX_EXCERPT = 80
 _TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
 
 
+class NotAnObject(dict[str, Any]):
+    """What is read instead of an object if something else is stored. Empty."""
+
+    def __init__(self, stored: Any) -> None:
+        super().__init__()
+        self.stored = stored
+
+
+class NotAList(list[Any]):
+    """The same instead of a list."""
+
+    def __init__(self, stored: Any) -> None:
+        super().__init__()
+        self.stored = stored
+
+
+def problem_with(value: Any) -> str:
+    """What is wrong with an object or a list that was read from a row; empty if nothing is."""
+    match value:
+        case NotAnObject():
+            return f"{excerpt(value.stored)} is stored, which is not a JSON object, such as {{}}"
+        case NotAList():
+            return f"{excerpt(value.stored)} is stored, which is not a JSON array, such as []"
+    return ""
+
+
 def parse(text: str) -> Any:
     """The value. Raises ValueError with a message for the user."""
     try:
@@ -108,6 +134,8 @@ def readable(text: str) -> str:
 def storable(value: Any) -> Any:
     """The JSON value with readable strings, and with non-finite numbers as strings."""
     match value:
+        case NotAnObject() | NotAList():
+            return value
         case str():
             return readable(value)
         case float() if not isfinite(value):

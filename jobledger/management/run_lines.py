@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import TextIO, cast
@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobledger.escapes import escaped, escaped_lines
-from jobledger.formats import duration, exact, size
+from jobledger.formats import exact, seconds, size
 from jobledger.jobs import secrets
 from jobledger.management import printing
 from jobledger.models import FAILURES, PROBLEMS, Run, RunAttempt, RunOutput, Status, Stream
@@ -150,7 +150,7 @@ def _duration(ended: Run | RunAttempt) -> str:
 
 
 def _cpu_time(row: Run | RunAttempt) -> str:
-    return "" if row.cpu_seconds is None else duration(timedelta(seconds=row.cpu_seconds))
+    return "" if row.cpu_seconds is None else seconds(row.cpu_seconds)
 
 
 def _peak_memory(row: Run | RunAttempt) -> str:

@@ -15,6 +15,7 @@ from jobledger.metrics import families
 from jobledger.metrics.families import Metric
 from jobledger.metrics.names import Names
 from jobledger.models import NextSlot, Pause, ProcessKind, Run, ServiceProcess, Status
+from jobledger.models.process import queue_names
 from jobledger.models.states import IN_WORKER, WAITING_SINCE, WAITS_FOR_RUN
 from jobledger.runs.service import presence, queues
 from jobledger.runs.service.code_version import code_version
@@ -108,7 +109,7 @@ def _queues(now: datetime) -> Iterable[Sample]:
     """Of the queues in use, and of those that workers read; others may be in use elsewhere."""
     loads = _loads(now)
     workers = presence.present(ProcessKind.WORKER, now).values_list("queues", flat=True)
-    read_by_workers = {queue for queues_of_one in workers for queue in queues_of_one}
+    read_by_workers = {queue for queues_of_one in workers for queue in queue_names(queues_of_one)}
     names, found = Names(read_by_workers), defaultdict[str, _Load](_Load)
     for queue in sorted({*loads, *read_by_workers}):
         found[names.of(queue)].add(loads.get(queue, _Load()))

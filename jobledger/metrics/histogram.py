@@ -7,18 +7,33 @@ between two versions: what was counted at a bound that is gone belongs to the ne
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
+
+from jobledger.jobs.json_text import is_finite
 
 DURATION_BOUNDS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 1800, 3600, 7200, 21600, 43200, 86400)
 DELAY_BOUNDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600)
 
 
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and is_finite(value)
+
+
+def _is_count(bound: str, count: Any) -> bool:
+    try:
+        return not math.isnan(float(bound)) and isinstance(count, int)
+    except ValueError:
+        return False
+
+
 class Histogram:
     def __init__(self, bounds: Sequence[float], stored: Mapping[str, Any] | None = None) -> None:
-        """An empty one, or as it is stored."""
+        """An empty one, or as it is stored; what is no number of values at a bound is left out."""
         self._bounds = bounds
-        self.counts: dict[str, int] = dict((stored or {}).get("counts", {}))
-        self.sum: float = (stored or {}).get("sum", 0.0)
+        counts, total = ((stored or {}).get(name) for name in ("counts", "sum"))
+        named = counts.items() if isinstance(counts, dict) else ()
+        self.counts: dict[str, int] = {bound: count for bound, count in named if _is_count(bound, count)}
+        self.sum = float(total) if _is_number(total) else 0.0
 
     def add(self, seconds: float) -> None:
         """Count a value; one below zero, from clocks that differ, is zero."""

@@ -19,6 +19,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs.declaration import DEFAULT_ALERTS, MAX_FAILURES, AlertKind, Frequency
 from jobledger.jobs.secrets import MASK
+from jobledger.models.json_fields import ListField, ObjectField
 from jobledger.models.run import Run
 
 
@@ -128,7 +129,7 @@ class AlertRule(models.Model):
         related_name="alert_rules",
         help_text="Empty: all schedules, and runs without one.",
     )
-    kinds = models.JSONField(
+    kinds = ListField(
         "alert when a run or schedule", default=default_kinds, blank=True, help_text="None: no alerts."
     )
     after_failures = models.PositiveIntegerField(
@@ -204,7 +205,7 @@ class Alert(models.Model):
     )
     schedule_name = models.CharField(max_length=200, blank=True)
     rule_name = models.CharField("rule", max_length=100)
-    details = models.JSONField(default=dict, help_text="The facts, such as how many runs failed in a row.")
+    details = ObjectField(default=dict, help_text="The facts, such as how many runs failed in a row.")
 
     class Meta:
         verbose_name = "alert"
@@ -280,7 +281,7 @@ class AlertState(models.Model):
     rule = models.CharField(max_length=210, help_text="The rule's key.")
     job = models.CharField(max_length=200)
     schedule_key = models.BigIntegerField(default=0, help_text="The schedule's id; 0: no schedule.")
-    state = models.JSONField(default=dict)
+    state = ObjectField(default=dict)
 
     class Meta:
         default_permissions = ()

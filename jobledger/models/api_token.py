@@ -9,6 +9,8 @@ from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
+from jobledger.models.json_fields import ObjectField
+
 WINDOW = timedelta(minutes=1)
 """In which requests are counted."""
 
@@ -58,7 +60,7 @@ class ApiToken(Counted):
     digest = models.CharField(max_length=64, editable=False)
     scope = models.CharField(max_length=8, choices=Scope, default=Scope.READ)
     job = models.CharField(max_length=200, blank=True, help_text="The only job that it starts.")
-    options = models.JSONField(
+    options = ObjectField(
         null=True, blank=True, encoder=DjangoJSONEncoder, help_text="Null: the request has them."
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -9,6 +9,8 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
+from jobledger.models.json_fields import ListField, ObjectField
+
 
 class AuditEntry(models.Model):
     """One action of one user on one object.
@@ -32,12 +34,12 @@ class AuditEntry(models.Model):
         max_length=8, blank=True, help_text="added, changed or deleted; empty: another action."
     )
     text = models.TextField(help_text="What was done.")
-    changes = models.JSONField(default=list, help_text="Names with old and new values, secrets masked.")
+    changes = ListField(default=list, help_text="Names with old and new values, secrets masked.")
 
-    before = models.JSONField(
+    before = ObjectField(
         null=True, help_text="The whole schedule before it was changed, secrets masked; null if not kept."
     )
-    after = models.JSONField(null=True, help_text="The same after the change.")
+    after = ObjectField(null=True, help_text="The same after the change.")
 
     class Meta:
         verbose_name = "audit log entry"

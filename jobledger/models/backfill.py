@@ -14,6 +14,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.models.json_fields import ObjectField
 from jobledger.models.states import Status, Trigger
 
 
@@ -31,7 +32,7 @@ class Backfill(models.Model):
     schedule_name = models.CharField(max_length=200, help_text="Kept when the schedule is deleted.")
     # Of its own, since the schedule may be edited in the meantime.
     job = models.CharField(max_length=200, help_text="The management command's name.")
-    options = models.JSONField(default=dict, blank=True, encoder=DjangoJSONEncoder)
+    options = ObjectField(default=dict, blank=True, encoder=DjangoJSONEncoder)
     since = models.DateTimeField("from", help_text="The start of the range (inclusive).")
     until = models.DateTimeField("to", help_text="The end of the range (exclusive).")
     parallel = models.PositiveIntegerField(

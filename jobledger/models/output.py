@@ -12,6 +12,11 @@ class Stream(models.TextChoices):
     STDOUT = "stdout", "stdout"
     STDERR = "stderr", "stderr"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "Stream":
+        """What came by SQL, or from another version, is shown all the same."""
+        return cls.STDOUT
+
 
 class RunOutputQuerySet(models.QuerySet["RunOutput"]):
     def in_order(self) -> Self:

@@ -1,15 +1,23 @@
 """Running beats and workers, which report in the database that they are alive."""
 
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 from django.utils import timezone
+
+from jobledger.models.json_fields import ListField
 
 
 class ProcessKind(models.TextChoices):
     BEAT = "beat", "beat"
     WORKER = "worker", "worker"
+
+
+def queue_names(queues: Iterable[Any]) -> list[str]:
+    """Those among stored ``queues``."""
+    return [each for each in queues if isinstance(each, str)]
 
 
 class ServiceProcess(models.Model):
@@ -40,7 +48,7 @@ class ServiceProcess(models.Model):
     clock_offset = models.DurationField(
         default=timedelta(0), help_text="How far its clock is ahead of the database's."
     )
-    queues = models.JSONField(default=list, blank=True, help_text="The queues that a worker consumes.")
+    queues = ListField(default=list, blank=True, help_text="The queues that a worker consumes.")
 
     class Meta:
         verbose_name = "process"

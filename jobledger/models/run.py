@@ -18,6 +18,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.models.indexes import IndexOfFewer
+from jobledger.models.json_fields import ListField, ObjectField
 from jobledger.models.states import LIVE, Status, Trigger
 
 MIN_ID_PREFIX_LENGTH = 4
@@ -148,10 +149,8 @@ class Run(ResourceUse):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     job = models.CharField(max_length=200, help_text="The management command's name.")
-    options = models.JSONField(default=dict, blank=True, encoder=DjangoJSONEncoder)
-    args = models.JSONField(
-        default=list, blank=True, help_text="Positional arguments of an ordinary Celery task."
-    )
+    options = ObjectField(default=dict, blank=True, encoder=DjangoJSONEncoder)
+    args = ListField(default=list, blank=True, help_text="Positional arguments of an ordinary Celery task.")
     trigger = models.CharField(max_length=16, choices=Trigger)
     username = models.CharField(
         max_length=200,
@@ -180,12 +179,12 @@ class Run(ResourceUse):
         default=0,
         help_text="How many earlier slots this row also stands for; 100 means 100 or more.",
     )
-    routing = models.JSONField(
+    routing = ObjectField(
         default=dict,
         blank=True,
         help_text="The queue, exchange, routing key and priority that its schedule or its job set.",
     )
-    enqueued_as = models.JSONField(
+    enqueued_as = ObjectField(
         default=dict,
         blank=True,
         help_text="How Django's tasks enqueued it: backend, queue, priority, time, positional arguments.",
@@ -209,7 +208,7 @@ class Run(ResourceUse):
     reason = models.CharField(
         max_length=32, blank=True, default="", help_text="The code for why it is in this state."
     )
-    reason_details = models.JSONField(default=dict, blank=True, help_text="The facts behind the reason.")
+    reason_details = ObjectField(default=dict, blank=True, help_text="The facts behind the reason.")
     attempt = models.PositiveIntegerField(default=1)
     queued_at = models.DateTimeField(default=timezone.now)
     publish_after = models.DateTimeField(
@@ -254,11 +253,11 @@ class Run(ResourceUse):
     exit_code = models.IntegerField(null=True, blank=True)
     error = models.TextField(blank=True, help_text="The error of the job, its parser or its process.")
     traceback = models.TextField(blank=True)
-    trace_context = models.JSONField(
+    trace_context = ObjectField(
         default=dict, blank=True, help_text="The trace of whoever started it, as W3C's headers; see tracing."
     )
     return_value = models.JSONField(null=True, blank=True, help_text="What a function returned.")
-    left_behind = models.JSONField(
+    left_behind = ListField(
         default=list, blank=True, help_text="Processes and threads that outlived its job; see runs.leftovers."
     )
 
@@ -365,7 +364,7 @@ class RunAttempt(ResourceUse):
     attempt = models.PositiveIntegerField()
     status = models.CharField(max_length=16, choices=Status)
     reason = models.CharField(max_length=32, blank=True, default="")
-    reason_details = models.JSONField(default=dict)
+    reason_details = ObjectField(default=dict)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField()
     worker = models.CharField(max_length=200, blank=True)

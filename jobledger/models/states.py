@@ -1,12 +1,33 @@
 """The states of a run, what starts one, and the conditions that these and other columns make."""
 
+from typing import Self
+
 from django.db import models
 from django.db.models.functions import Coalesce
 
 from jobledger.reason import Reason
 
 
-class Status(models.TextChoices):
+class _OpenChoices(models.TextChoices):
+    """Choices of which a row may have another one, from another version, or written with SQL.
+
+    It can be read, and is named as it is, but is none of the members, and no choice of a form.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_ = unknown._value_ = unknown._label_ = value
+        return unknown
+
+    @property
+    def is_known(self) -> bool:
+        return self.value in type(self).values
+
+
+class Status(_OpenChoices):
     """The states of a run; ``docs/reference/states.md`` has a state diagram."""
 
     QUEUED = "queued", "queued"
@@ -23,7 +44,7 @@ class Status(models.TextChoices):
 
     @property
     def is_final(self) -> bool:
-        """Whether a run in this state has finished, or will never start."""
+        """Whether a run in this state has finished, or will never start. Nothing changes an unknown one."""
         return self not in LIVE
 
 
@@ -37,7 +58,7 @@ COMPLETED = (Status.SUCCEEDED, *FAILURES)
 """Counts towards success rates: the job was executed and not cancelled."""
 
 
-class Trigger(models.TextChoices):
+class Trigger(_OpenChoices):
     """What started a run."""
 
     SCHEDULE = "schedule", "schedule"

@@ -4,6 +4,8 @@ from typing import ClassVar
 
 from django.db import models
 
+from jobledger.models.json_fields import ObjectField
+
 
 class RunTotal(models.Model):
     """The runs of a job with the same trigger that have ended in the same way. Its numbers never decrease."""
@@ -13,8 +15,8 @@ class RunTotal(models.Model):
     status = models.CharField(max_length=16)
     count = models.BigIntegerField(default=0)
     last_ended_at = models.DateTimeField(null=True)
-    duration = models.JSONField(default=dict, help_text="How long they took: see metrics.histogram.")
-    start_delay = models.JSONField(default=dict, help_text="How late they started.")
+    duration = ObjectField(default=dict, help_text="How long they took: see metrics.histogram.")
+    start_delay = ObjectField(default=dict, help_text="How late they started.")
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [

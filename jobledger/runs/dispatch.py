@@ -22,7 +22,7 @@ from jobledger import clock
 from jobledger.alerts import recording
 from jobledger.conf import settings
 from jobledger.jobs import registry
-from jobledger.jobs.json_text import readable, storable
+from jobledger.jobs.json_text import problem_with, readable, storable
 from jobledger.metrics import totals
 from jobledger.models import Run, Status, Trigger, Why
 from jobledger.runs import ordinary_tasks, overlap, unanswered
@@ -356,6 +356,9 @@ def run_again(
         raise CannotRunAgainError(
             f"Job or task {run.job!r} no longer exists." if is_gone else f"Cannot run again: {problem}."
         )
+    for name in ("options", "args", "routing"):
+        if problem := problem_with(getattr(run, name)):
+            raise CannotRunAgainError(f"Cannot run again: its {name} cannot be used: {problem}.")
     return enqueue(
         RunRequest(
             job=run.job,

@@ -61,8 +61,8 @@ def of_run(run: Run) -> Limits:
     declared = registry.declaration_of(run.job)
     own, grace = run.time_limit, run.time_limit_grace
     return Limits(
-        time_limit=_bounded(declared.time_limit) if own is None else own,
-        grace=_bounded(declared.time_limit_grace) if grace is None else grace,
+        time_limit=_bounded(declared.time_limit if own is None else own),
+        grace=_bounded(declared.time_limit_grace if grace is None else grace),
         # An invalid value, which a system check reports, must not leave the run without an end.
         memory_bytes=size_from_text(str(declared.memory_limit)),
         is_of_schedule=own is not None,
@@ -83,8 +83,8 @@ def _bounded(length: None) -> None: ...
 
 
 def _bounded(length: timedelta | None) -> timedelta | None:
-    """A job may declare ``timedelta.max``, to which nothing can be added."""
-    return None if length is None else min(length, MAX_DURATION)
+    """A job may declare ``timedelta.max``, to which nothing can be added; a stored limit may be negative."""
+    return None if length is None else min(max(length, timedelta(0)), MAX_DURATION)
 
 
 class OwnLimits(TypedDict):

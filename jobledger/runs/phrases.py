@@ -45,17 +45,17 @@ class Facts:
         return str(self.why.details.get(name, ""))
 
     def time(self, name: str) -> str:
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             return exact(datetime.fromisoformat(self.text(name)))
         return ""
 
     def seconds(self, name: str) -> str:
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             return duration(timedelta(seconds=float(self.text(name))))
         return ""
 
     def size(self, name: str) -> str:
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             return size(int(self.text(name)))
         return ""
 

@@ -54,7 +54,7 @@ def sentence(run: Run, now: datetime, *, holder: Why | None = None, error: str |
     facts = Facts(run=run, holder=holder, error=_first_line(run, error))
     if facts.status is Status.RUNNING:
         return Sentence() + _running(facts, now)
-    return Sentence() + _SENTENCES[facts.status](facts)
+    return Sentence() + _SENTENCES.get(facts.status, _of_unknown_status)(facts)
 
 
 def short(run: Run, now: datetime, *, error: str | None = None) -> str:
@@ -223,6 +223,12 @@ def _sent(facts: Facts) -> Phrase:
     at = max(filter(None, [run.queued_at, run.start_after])) if was_awaited else run.finished_at
     why = _unknown_end(facts) or "nothing is known of the outcome"
     return f"Sent to Celery{f' at {exact(at)}' if at else ''}: {why}."
+
+
+def _of_unknown_status(facts: Facts) -> Phrase:
+    """Whoever has written it, nothing else will change it."""
+    known = ", ".join(Status.values)
+    return f"Its status is “{facts.status}”, which is none of those that this version knows: {known}."
 
 
 def _unknown_end(facts: Facts) -> str:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from jobledger.jobs import secrets
+from jobledger.jobs.json_text import is_finite
 from jobledger.models import Run, RunAttempt, RunOutput
 from jobledger.runs import limits, reasons
 
@@ -83,7 +84,8 @@ def _resources(row: Run | RunAttempt) -> dict[str, Any]:
     return {
         "exit_signal": row.exit_signal or None,
         "peak_memory_bytes": row.peak_memory_bytes,
-        "cpu_seconds": row.cpu_seconds,
+        # JSON has no infinity, which a database has.
+        "cpu_seconds": row.cpu_seconds if is_finite(row.cpu_seconds or 0) else None,
     }
 
 

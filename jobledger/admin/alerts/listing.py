@@ -1,7 +1,7 @@
 """Alerts as they are listed, with the state of their deliveries."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db.models import QuerySet
@@ -13,7 +13,7 @@ from jobledger.alerts.sending import message
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import Alert, AlertDelivery, DeliveryState
 
-MARKS = {
+MARKS: Mapping[str, str] = {
     AlertKind.FAILED: "failed",
     AlertKind.TIMED_OUT: "timed_out",
     AlertKind.LOST: "lost",
@@ -49,7 +49,7 @@ class ListedAlert:
 
 
 def kind_mark(alert: Alert) -> SafeString:
-    return display.mark(MARKS[AlertKind(alert.kind)], alert.get_kind_display())
+    return display.mark(MARKS.get(alert.kind, ""), alert.get_kind_display())
 
 
 def listed_alerts(alerts: QuerySet[Alert]) -> list[ListedAlert]:

@@ -57,6 +57,8 @@ SEVERITY = (
     Status.SUCCEEDED,
 )
 """Worst first."""
+UNKNOWN = Status("unknown")
+"""Of runs whose status this version does not know."""
 
 # The y position and height of a bar in its row: statuses differ in shape as well as in colour.
 _FULL, _MIDDLE, _LOW = (3, 16), (7, 8), (14, 5)
@@ -65,6 +67,7 @@ _RANKS = {status: rank for rank, status in enumerate(SEVERITY)}
 # The condition of most runs first: it is evaluated for each of them.
 _RANK = Case(
     *(When(status=status, then=Value(rank)) for status, rank in reversed(_RANKS.items())),
+    default=Value(len(SEVERITY)),
     output_field=IntegerField(),
 )
 
@@ -165,7 +168,7 @@ def _bar(found: Mapping[str, Any]) -> Bar:
     begin = time_of(found["begin"])
     return Bar(
         job=found["name"],
-        status=SEVERITY[found["rank"]],
+        status=(*SEVERITY, UNKNOWN)[found["rank"]],
         begin=begin,
         end=max(begin, time_of(found["end"])),
         first_queued=time_of(found["first_queued"]),
@@ -225,7 +228,7 @@ def _join(group: list[Bar]) -> Bar:
         return group[0]
     return Bar(
         job=group[0].job,
-        status=min((bar.status for bar in group), key=lambda status: _RANKS[status]),
+        status=min((bar.status for bar in group), key=lambda status: _RANKS.get(status, len(_RANKS))),
         begin=group[0].begin,
         end=max(bar.end for bar in group),
         first_queued=min(bar.first_queued for bar in group),

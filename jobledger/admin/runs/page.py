@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from jobledger.admin import display
 from jobledger.admin.alerts.listing import ListedAlert, listed_alerts
 from jobledger.admin_site import page_url
-from jobledger.formats import duration, size, took
+from jobledger.formats import seconds, size, took
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.options import OptionsError
@@ -306,7 +306,7 @@ def _command_line(run: Run) -> str:
 def _resources(row: Run | RunAttempt) -> Sequence[tuple[str, str]]:
     found = []
     if row.cpu_seconds is not None:
-        found.append(("CPU time", duration(timedelta(seconds=row.cpu_seconds))))
+        found.append(("CPU time", seconds(row.cpu_seconds)))
     if row.peak_memory_bytes is not None:
         found.append(("peak memory", size(row.peak_memory_bytes)))
     return found

@@ -5,6 +5,7 @@ Values of secret options are masked wherever an error or the output quotes them.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -91,7 +92,7 @@ def test_message(destination_name: str) -> Message:
 
 def _predicate(alert: Alert) -> str:
     facts = _Facts(alert)
-    return _PREDICATES.get(AlertKind(alert.kind), _ended)(facts)
+    return _PREDICATES.get(facts.kind, _ended)(facts)
 
 
 def _ended(facts: "_Facts") -> str:
@@ -99,7 +100,8 @@ def _ended(facts: "_Facts") -> str:
         failed, of = facts.number("failed"), facts.number("of")
         number = facts.number("backfill")
         return f"did not succeed in {failed:,} of {of:,} {_runs(of)} of backfill {number}"
-    verb = _VERBS[facts.kind]
+    # Another version may know further kinds.
+    verb = _VERBS.get(facts.kind, facts.kind.replace("_", " "))
     if facts.is_mixed and facts.failures > 1:
         return f"{verb}, {facts.failures:,} runs in a row without success"
     return f"{verb} {facts.failures:,} times in a row" if facts.failures > 1 else verb
@@ -115,43 +117,56 @@ def _flapping(facts: "_Facts") -> str:
     return f"fails again and again: {failed} of its last {of} runs failed"
 
 
+_UNREADABLE = (TypeError, ValueError, OverflowError)
+
+
 class _Facts:
-    """The details of an alert; unknown ones read as nothing."""
+    """The details of an alert; unknown and invalid ones read as nothing."""
 
     def __init__(self, alert: Alert) -> None:
-        self._details: dict[str, Any] = alert.details
+        self._details: Mapping[str, Any] = alert.details
         self._time = alert.time
-        self.kind = AlertKind(alert.kind)
+        self.kind = alert.kind
         self.count = self.number("count") or 1
         self.failures = self.number("failures")
         self.is_mixed = bool(alert.details.get("is_mixed"))
 
     def number(self, name: str) -> int:
-        return int(self._details.get(name) or 0)
+        with suppress(*_UNREADABLE):
+            return int(self._details.get(name) or 0)
+        return 0
 
     def length(self, name: str) -> str:
-        return duration(timedelta(seconds=float(self._details.get(name) or 0)))
+        with suppress(*_UNREADABLE):
+            return duration(timedelta(seconds=float(self._details.get(name) or 0)))
+        return duration(timedelta(0))
 
     def time(self, name: str) -> str:
-        value = self._details.get(name)
-        return exact(datetime.fromisoformat(value)) if value else ""
+        at = self._time_of(name)
+        return exact(at) if at else ""
+
+    def _time_of(self, name: str) -> datetime | None:
+        with suppress(*_UNREADABLE):
+            found = datetime.fromisoformat(self._details.get(name) or "")
+            return found if found.tzinfo else None
+        return None
 
     @property
     def down(self) -> str:
         """How long it was down, and how many runs failed."""
-        since, text = self._details.get("since"), ""
+        since, text = self._time_of("since"), ""
         if since:
-            text = f" after {duration(max(self._time - datetime.fromisoformat(since), timedelta(0)))}"
+            text = f" after {duration(max(self._time - since, timedelta(0)))}"
         return text + (f" and {self.failures:,} failed {_runs(self.failures)}" if self.failures else "")
 
 
-_VERBS = {
+_VERBS: Mapping[str, str] = {
     AlertKind.FAILED: "failed",
     AlertKind.TIMED_OUT: "timed out",
     AlertKind.LOST: "was lost",
     AlertKind.CANCELLED: "was cancelled",
 }
-_PREDICATES: Mapping[AlertKind, Callable[[_Facts], str]] = {
+_PREDICATES: Mapping[str, Callable[[_Facts], str]] = {
     AlertKind.MISSED: lambda facts: "did not run" if facts.count == 1 else f"missed {facts.count:,} runs",
     AlertKind.SKIPPED: lambda facts: "was skipped" if facts.count == 1 else f"skipped {facts.count:,} runs",
     AlertKind.LATE: lambda facts: f"has been queued for {facts.length('waited')}",

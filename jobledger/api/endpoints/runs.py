@@ -2,14 +2,14 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import register_converter
 from django.urls.converters import UUIDConverter
 from ninja import Header, Query, Router, Schema
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from jobledger.admin import rights
 from jobledger.admin.runs import changes
@@ -37,12 +37,24 @@ class _RunIdConverter(UUIDConverter):
 register_converter(_RunIdConverter, "run")
 
 
+Choice = TypeVar("Choice", Status, Trigger)
+
+
+def known(choice: Choice) -> Choice:
+    """Refuses what a run may have, but nobody can mean."""
+    if not choice.is_known:
+        *others, last = map(repr, type(choice).values)
+        expected = f"{', '.join(others)} or {last}"
+        raise ValueError(f"it should be {expected}")
+    return choice
+
+
 class RunFilters(Schema):
     """Which runs, and which page of them."""
 
     job: str | None = Field(default=None, description="The name of the job or of its task.")
-    status: list[Status] | None = None
-    trigger: list[Trigger] | None = None
+    status: list[Annotated[Status, AfterValidator(known)]] | None = None
+    trigger: list[Annotated[Trigger, AfterValidator(known)]] | None = None
     schedule: int | None = Field(default=None, ge=1, lt=2**63, description="The id of a schedule.")
     since: str | None = Field(
         default=None, description="Queued since then: how long ago, such as 2d, or a time in ISO 8601."

@@ -13,6 +13,7 @@ from jobledger.api.problems import ProblemError
 from jobledger.api.responses import ERRORS
 from jobledger.api.starting import IdempotencyKey, start
 from jobledger.jobs import registry
+from jobledger.jobs.json_text import problem_with
 from jobledger.models import Scope
 
 router = Router()
@@ -69,4 +70,6 @@ def _start(
         raise ProblemError(HTTPStatus.NOT_FOUND, f"The job of this token, {found.job}, no longer exists.")
     require(rights.may_start(request.user, job.name), f"start {job.name}")
     options = given if found.options is None else found.options
+    if problem := problem_with(options):
+        raise ProblemError(HTTPStatus.CONFLICT, f"The options of this token cannot be used: {problem}.")
     return start(request, response, job, options, headers.idempotency_key)

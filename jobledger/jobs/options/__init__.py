@@ -60,7 +60,12 @@ def option_names(parser: ArgumentParser) -> list[str]:
 
 
 def check_bounds(value: Any, what: str = "the options") -> None:
-    """Raise OptionsError if options, or a task's arguments, are too large or too deep to be stored."""
+    """Raise OptionsError if options, or a task's arguments, are too large or too deep to be stored.
+
+    Also if they were read from a row in which something else is stored.
+    """
+    if problem := json_text.problem_with(value):
+        raise OptionsError(f"{what}: {problem}")
     try:
         json_text.check_bounds(value, settings.RUN_OPTIONS_LIMIT_BYTES)
     except ValueError as error:

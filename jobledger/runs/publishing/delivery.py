@@ -29,6 +29,7 @@ logger = line_logger(__name__)
 
 KEPT_ROUTING: Final = (*ROUTING, "priority")
 """The fields of a schedule that are kept in ``Run.routing``; what they leave open, its job may declare."""
+MAX_PRIORITY = 255
 SCHEDULE_HEADER = "periodic_task_name"
 """Names the schedule; Celery's tools know it from django-celery-beat."""
 RUN_HEADER = "jobledger_run"
@@ -91,16 +92,17 @@ def routing_of(schedule: PeriodicTask | None) -> dict[str, Any]:
 
 def shown(run: Run) -> str:
     """The queue and the priority that a run keeps, for operators; empty if Celery's own routes decide."""
+    if problem := json_text.problem_with(run.routing):
+        return problem
     names = {"queue": "", "exchange": "exchange ", "routing_key": "routing key ", "priority": "priority "}
     return ", ".join(f"{prefix}{run.routing[name]}" for name, prefix in names.items() if name in run.routing)
 
 
 def validated_routing(routing: Mapping[str, Any]) -> dict[str, Any]:
     """A run's routing, as options for sending its message. Raises DeliveryError."""
-    options = dict(routing)
-    if problem := _problem_with_routing(options):
+    if problem := _problem_with_routing(routing):
         raise DeliveryError(problem)
-    return {name: options[name] for name in KEPT_ROUTING if name in options}
+    return {name: routing[name] for name in KEPT_ROUTING if name in routing}
 
 
 def problems_with_headers(text: str) -> Iterator[str]:
@@ -121,10 +123,12 @@ def why_unroutable(schedule: PeriodicTask) -> str:
     return _problem_with_routing(routing_of(schedule))
 
 
-def problem_with_name(name: str) -> str:
+def problem_with_name(name: Any) -> str:
     """Why the name cannot be used for routing; empty if it can."""
-    if not name:
+    if name is None or name == "":
         return ""
+    if not isinstance(name, str):
+        return "it is not a text"
     if escaped(name) != name:
         return "it contains a control character"
     if any(map(str.isspace, name)):
@@ -154,11 +158,21 @@ def refuses_one_message(error: BaseException | None) -> bool:
 
 
 def _problem_with_routing(routing: Mapping[str, Any]) -> str:
+    if problem := json_text.problem_with(routing):
+        return f"its routing cannot be used: {problem}"
+    priority = routing.get("priority")
+    if priority is not None and not _is_priority(priority):
+        return f"its priority {priority!r} cannot be used: it is not a whole number from 0 to {MAX_PRIORITY}"
     for field in ROUTING:
         name = routing.get(field, "")
         if problem := problem_with_name(name):
             return f"its {field.replace('_', ' ')} {name!r} cannot be used: {problem}"
     return ""
+
+
+def _is_priority(value: Any) -> bool:
+    # True is an integer, too.
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_PRIORITY
 
 
 @cache

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import current_app
-from django.db import transaction
+from django.db import Error, transaction
 from django.db.models import F, Q, QuerySet
 from django_celery_beat.models import PeriodicTask
 from kombu import Producer
@@ -26,7 +26,7 @@ from jobledger import brokers, clock
 from jobledger.alerts import recording
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
-from jobledger.jobs import registry, secrets
+from jobledger.jobs import json_text, registry, secrets
 from jobledger.jobs.json_text import readable
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import limits, ordinary_tasks
@@ -45,6 +45,8 @@ MAX_REPR_LENGTH = 1024
 
 ENVELOPE_BYTES = 2048
 """An allowance for what Celery and kombu add to a message: 843 bytes if all names are short."""
+# kombu counts KeyError among the broker's errors, and Celery raises one for a queue that does not exist.
+_ERRORS_OF_VALUES = (TypeError, ValueError, LookupError, EncodeError)
 
 
 class BrokerDownError(Exception):
@@ -211,23 +213,31 @@ def _disconnect(producer: Producer) -> None:
 def _try_send(run: Run, producer: Producer) -> bool:
     """Send the run's message. If it cannot be created, or the broker rejects it alone, the run fails."""
     try:
-        with context.restored(run.trace_context):
+        with context.restored(context.of(run.trace_context)):
             _send(run, producer)
-    except delivery.DeliveryError as error:
+    except Exception as error:  # noqa: BLE001 - what concerns all runs is raised again
+        _fail_for(error, run, producer)
+        return False
+    return True
+
+
+def _fail_for(error: Exception, run: Run, producer: Producer) -> None:
+    """Fail the run because of what is wrong with it: invalid values must not stop other runs.
+
+    Raises the error again if it is the broker's or the database's, and concerns all of them.
+    """
+    if isinstance(error, delivery.DeliveryError):
         _fail(run, str(error))
-    except (TypeError, ValueError, LookupError, EncodeError) as error:
-        # Invalid values written with SQL, or a queue that does not exist, must not stop other runs. kombu
-        # counts KeyError among the broker's errors, and Celery raises one for such a queue.
-        _fail(run, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
-    except _broker_errors() as error:
+    elif isinstance(error, _broker_errors()) and not isinstance(error, _ERRORS_OF_VALUES):
         if not delivery.refuses_one_message(error):
-            raise
+            raise error
         if brokers.uses_rabbitmq(current_app.conf.broker_url):
             _disconnect(producer)  # it has closed the channel
         _fail(run, f"The broker rejected the message: {error}")
+    elif isinstance(error, Error):
+        raise error
     else:
-        return True
-    return False
+        _fail(run, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 
 
 def _fail(run: Run, error: str, trace: str = "") -> None:
@@ -257,11 +267,12 @@ def fail(run: Run, error: str, trace: str = "", *, why: Why) -> bool:
 
 def _send(run: Run, producer: Producer) -> None:
     job = registry.all_jobs().get(run.job)
+    _check_shapes(run)
     reprs = _argument_reprs(run)
     options = {
         "retry": False,
         "timeout": CONFIRM_SECONDS,
-        "headers": {**delivery.headers_of(run.schedule), **run.trace_context},
+        "headers": {**delivery.headers_of(run.schedule), **context.of(run.trace_context)},
         **delivery.validated_routing(run.routing),
     }
     _check_size([run.args, run.options], {**reprs, **options["headers"]})
@@ -297,6 +308,13 @@ def _send(run: Run, producer: Producer) -> None:
     options["serializer"] = "json"
     route = amqp.router.route(options, job.task_name, run.args, run.options)
     amqp.send_task_message(producer, job.task_name, message, **route)
+
+
+def _check_shapes(run: Run) -> None:
+    """Raise DeliveryError if the run has values of which no message can be made."""
+    for name in ("options", "args"):
+        if problem := json_text.problem_with(getattr(run, name)):
+            raise delivery.DeliveryError(f"its {name} cannot be used: {problem}")
 
 
 def _time_limits(run: Run) -> dict[str, float]:

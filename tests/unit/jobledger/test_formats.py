@@ -1,6 +1,6 @@
 """Times are exact and have their zone; durations and sizes are easy to read."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -125,3 +125,17 @@ def test_a_size_has_a_decimal_only_below_ten(count: int, expected: str) -> None:
 )
 def test_a_size_is_a_number_with_a_unit(text: str, expected: int | None) -> None:
     assert formats.size_from_text(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "time"),
+    [
+        ("Europe/Paris", datetime.max.replace(tzinfo=UTC)),
+        ("America/New_York", datetime.min.replace(tzinfo=UTC)),
+    ],
+)
+def test_a_time_that_the_current_zone_does_not_have_is_in_utc(
+    settings: Settings, zone: str, time: datetime
+) -> None:
+    settings.TIME_ZONE = zone
+    assert formats.exact(time) == f"{time:%Y-%m-%d %H:%M:%S} UTC".rjust(23, "0")

@@ -194,3 +194,12 @@ def test_a_live_run_is_not_repeated() -> None:
     run = create_run(status=Status.RUNNING)
     problem = problem_of(ApiClient().send("post", f"runs/{run.pk}/again", {}), 409)
     assert "still running" in problem["detail"]
+
+
+def test_a_run_of_another_version_is_listed_but_not_asked_for() -> None:
+    client = ApiClient()
+    Run.objects.create(job="probe", trigger="telepathy", status="reborn")
+    (found,) = client.get("runs")["runs"]
+    assert (found["trigger"], found["status"]) == ("telepathy", "reborn")
+    problem = problem_of(client.send("get", "runs?status=reborn"), 422)
+    assert "'queued', 'running'" in str(problem["errors"])

@@ -206,3 +206,18 @@ def test_a_token_that_has_expired_just_now_is_not_recognized() -> None:
     assert tokens.recognized(created.text, created.token.expires_at - timedelta(seconds=1))
     assert tokens.recognized(created.text, created.token.expires_at) is None
     assert tokens.recognized(created.text, clock.now())
+
+
+def test_a_scope_of_another_version_allows_nothing() -> None:
+    client = ApiClient()
+    ApiToken.objects.update(scope="jobs")
+    problem = problem_of(client.send("get", "jobs"), 403)
+    assert "does not know this token's scope, 'jobs'" in problem["detail"]
+
+
+def test_a_token_whose_options_are_no_object_starts_nothing() -> None:
+    client = start_client("probe", {"level": 1})
+    ApiToken.objects.update(options=[1])
+    problem = problem_of(client.send("post", "start"), 409)
+    assert "[1] is stored, which is not a JSON object" in problem["detail"]
+    assert not Run.objects.exists()

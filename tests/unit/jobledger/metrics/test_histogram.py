@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 
@@ -38,3 +39,15 @@ def test_what_was_counted_at_a_bound_that_is_gone_belongs_to_the_next_higher_one
         old.add(seconds)
     new = Histogram((1, 5, 20), old.as_json())
     assert new.buckets == [(1, 1), (5, 2), (20, 3), (math.inf, 4)]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"counts": 5, "sum": "x"},
+        {"counts": {"nan": 1, "x": 1, "1": "2", "5": None}, "sum": None},
+        {"counts": [], "sum": float("inf")},
+    ],
+)
+def test_what_is_no_count_is_left_out(stored: dict[str, Any]) -> None:
+    assert Histogram((1, 5), stored).as_json() == {"counts": {}, "sum": 0.0}

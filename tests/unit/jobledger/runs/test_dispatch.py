@@ -185,3 +185,13 @@ def test_a_task_id_that_is_not_a_uuid_always_maps_to_the_same_run() -> None:
 def test_a_task_id_that_is_a_uuid_is_the_runs_id(form: str) -> None:
     task_id = uuid.uuid4()
     assert dispatch.run_id_of(form.format(task_id)) == task_id
+
+
+@pytest.mark.parametrize(("column", "value"), [("options", [1]), ("args", {"a": 1}), ("routing", "queue")])
+def test_a_run_with_a_value_of_the_wrong_type_is_not_repeated_without_it(column: str, value: Any) -> None:
+    old = finished()
+    Run.objects.filter(pk=old.pk).update(**{column: value})
+    old.refresh_from_db()
+    with pytest.raises(dispatch.CannotRunAgainError, match=f"its {column} cannot be used: .* is stored"):
+        dispatch.run_again(old, trigger=Trigger.CLI, username="ann")
+    assert Run.objects.count() == 1

@@ -158,6 +158,52 @@ def test_a_reserved_queue_name_fails_its_run_and_no_other(broker: Broker) -> Non
     assert odd.error.startswith("its queue '_kombu.binding.celery' cannot be used: ")
 
 
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ({"routing": [1]}, "its routing cannot be used: [1] is stored, which is not a JSON object"),
+        ({"routing": {"queue": 5}}, "its queue 5 cannot be used: it is not a text"),
+        ({"routing": {"exchange": ["x"]}}, "its exchange ['x'] cannot be used: it is not a text"),
+        ({"routing": {"routing_key": {}}}, "its routing key {} cannot be used: it is not a text"),
+        ({"routing": {"priority": "high"}}, "its priority 'high' cannot be used: it is not a whole number"),
+        (
+            {"routing": {"priority": 256}},
+            "its priority 256 cannot be used: it is not a whole number from 0 to 255",
+        ),
+        ({"options": [1]}, "its options cannot be used: [1] is stored, which is not a JSON object"),
+        ({"args": {"a": 1}}, 'its args cannot be used: {"a": 1} is stored, which is not a JSON array'),
+    ],
+)
+def test_a_value_of_the_wrong_type_fails_its_run_and_no_other(
+    broker: Broker, values: dict[str, Any], error: str
+) -> None:
+    run, other = queued(), queued()
+    Run.objects.filter(pk=run.pk).update(**values)
+    publisher.publish_due(NOON)
+    run.refresh_from_db()
+    assert (run.status, run.reason) == (Status.FAILED, "no_message")
+    assert run.error.startswith(error)
+    assert [message.task_id for message in broker.messages] == [str(other.pk)]
+
+
+@pytest.mark.parametrize("trace", [5, ["traceparent"], {"traceparent": 5}, {"traceparent": "x"}])
+def test_a_run_is_sent_without_a_trace_that_is_not_valid(broker: Broker, trace: Any) -> None:
+    run = queued()
+    Run.objects.filter(pk=run.pk).update(trace_context=trace)
+    publisher.publish_due(NOON)
+    (message,) = broker.messages
+    assert "traceparent" not in message.headers
+
+
+def test_an_unexpected_error_of_one_message_fails_its_run_and_no_other(broker: Broker) -> None:
+    run, other = queued(), queued()
+    broker.refusals[str(run.pk)] = RuntimeError("no such luck")
+    publisher.publish_due(NOON)
+    run.refresh_from_db()
+    assert (run.status, run.error) == (Status.FAILED, "RuntimeError: no such luck")
+    assert [message.task_id for message in broker.messages] == [str(other.pk)]
+
+
 @pytest.mark.parametrize("job", ["probe", ORDINARY])
 @pytest.mark.parametrize("part", ["body", "headers"])
 def test_a_message_too_large_for_workers_fails_its_run_and_no_other(
