@@ -117,12 +117,23 @@ def declared_guard(
 
     Raises NoKeyError.
     """
-    concurrency = Concurrency(chosen or declared.concurrency)
+    concurrency = concurrency_of(chosen, declared)
     if concurrency is Concurrency.ALLOW:
         return FREE
     suffix = _own_key(name, declared, options)
     key = f"{name}:{suffix}" if suffix else name
     return Guard(key=key, concurrency=concurrency, max_queued=declared.max_queued)
+
+
+def concurrency_of(chosen: str, declared: type[JobDeclaration]) -> Concurrency:
+    """The policy that a schedule has chosen, or else its job's own.
+
+    With an unknown one, runs do not overlap. Its schedule is broken, so only those queued before have it.
+    """
+    try:
+        return Concurrency(chosen or declared.concurrency)
+    except ValueError:
+        return Concurrency.FORBID
 
 
 def _own_key(name: str, declared: type[JobDeclaration], options: dict[str, Any]) -> str:

@@ -29,13 +29,21 @@ class PauseLookup:
         return [*self._pauses.get(schedule_id, ()), *of_service]
 
 
+def _on_resume(stored: str) -> PausedSlots:
+    """What nobody knows starts nothing."""
+    try:
+        return PausedSlots(stored)
+    except ValueError:
+        return PausedSlots.SKIP
+
+
 def _pause_period(row: Pause) -> PausePeriod:
     return PausePeriod(
         since=row.since,
         until=row.until,
         reason=row.reason,
         user=row.username,
-        on_resume=PausedSlots(row.on_resume),
+        on_resume=_on_resume(row.on_resume),
         pause_id=row.pk,
         is_service_wide=row.schedule_id is None,
     )

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import Error
+from django.db import DataError, Error
 from django.db.models import F, Func, QuerySet, TextField, Value, prefetch_related_objects
 from django.utils import timezone
 from django_celery_beat.models import (
@@ -27,7 +27,6 @@ from django_celery_beat.models import (
 )
 
 from jobledger.calendars.use import NO_CALENDARS, CalendarUse
-from jobledger.jobs.declaration import Misfire
 from jobledger.models import After, Dialect, NextSlot, SchedulePolicy
 from jobledger.schedules.chains import links
 from jobledger.schedules.planning.policy import Policy
@@ -35,6 +34,7 @@ from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.chained import Chained
 from jobledger.schedules.rules.cron_expression import CronRule, fields_of
 from jobledger.schedules.rules.slots import ALWAYS, Rule, RuleError, Window
+from jobledger.schedules.stored_policies import member_of, policy_from
 from jobledger.schedules.stored_times import (
     CRONTAB_FIELDS,
     ChainTimes,
@@ -60,8 +60,8 @@ FIELDS = (
 NEVER = datetime(9998, 1, 1, tzinfo=UTC)
 """Stored for what starts after others, since django-celery-beat knows no schedule without a time."""
 _ASSIGNED = "_assigned_predecessors"
-UNREADABLE = (ValidationError, ValueError, TypeError)
-"""What Django's fields raise for invalid values, which can only have been written with SQL."""
+UNREADABLE = (ValidationError, ValueError, TypeError, AttributeError, DataError)
+"""What Django's fields and drivers raise for values that only SQL can have written, such as infinity."""
 
 
 def _as_text(field: str) -> Func:
@@ -157,6 +157,11 @@ def load_for_forecast(schedule_ids: Collection[int]) -> Loaded:
     return _load(_complete(_enabled()), schedule_ids)
 
 
+def load_any(schedule_ids: Collection[int]) -> Loaded:
+    """The same for schedules that are enabled or not."""
+    return _load(_complete(PeriodicTask.objects.all()), schedule_ids)
+
+
 def _enabled() -> QuerySet[PeriodicTask]:
     found: QuerySet[PeriodicTask] = PeriodicTask.objects.filter(enabled=True)
     return found
@@ -230,6 +235,7 @@ def times_of(schedule: PeriodicTask) -> Times:
     """When the schedule is due, and its policy. Raises ValueError if they cannot be evaluated."""
     policy = SchedulePolicy.of(schedule)
     if policy.after:
+        member_of(After, policy, "after")
         _check_chain(schedule)
     return Times(
         rule=rule_from(_read(schedule), anchor_of(policy, schedule.start_time)),
@@ -275,16 +281,6 @@ def anchor_of(policy: SchedulePolicy, start_time: datetime | None) -> datetime:
     if start_time is None:
         return policy.anchor
     return max(start_time, policy.anchor) if policy.dialect == Dialect.CELERY else start_time
-
-
-def policy_from(policy: SchedulePolicy) -> Policy:
-    """The stored policy as planning needs it. Raises ValueError for invalid values."""
-    return Policy(
-        misfire=Misfire(policy.misfire),
-        catch_up_limit=policy.catch_up_limit,
-        starting_deadline=policy.starting_deadline,
-        jitter=policy.jitter,
-    )
 
 
 def why_broken(schedule: PeriodicTask) -> str:
@@ -362,7 +358,7 @@ def _read(schedule: PeriodicTask) -> StoredTimes:
             return CronTimes(
                 expression=_expression(schedule.crontab),
                 zone=schedule.crontab.timezone,
-                dialect=Dialect(policy.dialect),
+                dialect=member_of(Dialect, policy, "dialect"),
             )
         case ["interval"]:
             return IntervalTimes(every=schedule.interval.every, period=schedule.interval.period)

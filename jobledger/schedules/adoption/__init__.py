@@ -25,6 +25,7 @@ from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.clock_changes import next_changes
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import RESOLUTION, RuleError, previous_slot, slots_between
+from jobledger.schedules.rules.wallclock import EARLIEST
 from jobledger.schedules.stored_times import (
     CronTimes,
     IntervalTimes,
@@ -131,7 +132,8 @@ def ran_until(schedule: PeriodicTask, now: datetime) -> datetime:
     begins_at: datetime | None
     begins_at = schedule.clocked.clocked_time if schedule.clocked_id is not None else schedule.start_time
     changed_at: datetime = schedule.date_changed or now
-    return min(now, begins_at - RESOLUTION if begins_at else changed_at)
+    # Nothing is due before then, and nothing is earlier than the first time that there is.
+    return min(now, max(begins_at, EARLIEST) - RESOLUTION if begins_at else changed_at)
 
 
 @lru_cache(maxsize=4096)

@@ -244,7 +244,7 @@ def _start_next(
 ) -> list[Run]:
     target = _target_of(backfill)
     # Runs that must not overlap would only wait for each other.
-    parallel = 1 if _guard(schedule, target).key else backfill.parallel
+    parallel = 1 if _guard(schedule, target).key else max(backfill.parallel, 1)
     started: list[Run] = []
     while live + len(started) < parallel and (slot := waiting.first()) is not None:
         # A user may have run it again in the meantime.

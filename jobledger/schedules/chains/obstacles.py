@@ -37,7 +37,10 @@ def obstacles_of(schedule: PeriodicTask, now: datetime) -> list[Obstacle]:
     """All that is known of the schedules after which it starts; empty if it has times of its own."""
     if not links.starts_after_others(schedule):
         return []
-    condition = After(SchedulePolicy.of(schedule).after)
+    try:
+        condition = After(SchedulePolicy.of(schedule).after)
+    except ValueError:  # it is broken, which its own status says
+        return []
     others = [link.schedule for link in links.predecessors_of(schedule) if link.schedule is not None]
     return [found for other in others for found in _obstacles(other, condition, now)]
 

@@ -31,12 +31,12 @@ from jobledger.jobs.declaration import Misfire
 from jobledger.metrics import totals
 from jobledger.models import Reason, Run, Status, Trigger
 from jobledger.models.run import RunQuerySet, is_time
-from jobledger.schedules import stored_schedules
 from jobledger.schedules.due import slot_runs
 from jobledger.schedules.due.slot_runs import Target
 from jobledger.schedules.planning import backlog
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
+from jobledger.schedules.stored_policies import policy_from
 
 BATCH = 250
 """How many runs an update changes: it has a condition for each."""
@@ -97,7 +97,7 @@ class Backlog:
         schedule = due.schedule
         if due.target.job not in registry.all_jobs():
             return due.records
-        policy, waiting = stored_schedules.policy_from(schedule.policy), self._waiting.get(schedule.pk, {})
+        policy, waiting = policy_from(schedule.policy), self._waiting.get(schedule.pk, {})
         settled = backlog.settle(
             due.records,
             list(waiting),
@@ -243,7 +243,7 @@ def _waiting(schedule_ids: Collection[int], now: datetime) -> Mapping[int, Mappi
 
 
 def _newest(due: DueSlots) -> datetime | None:
-    return backlog.newest_of(due.records, stored_schedules.policy_from(due.schedule.policy))
+    return backlog.newest_of(due.records, policy_from(due.schedule.policy))
 
 
 def _lock(pks: Collection[UUID]) -> set[UUID]:

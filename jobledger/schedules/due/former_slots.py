@@ -17,7 +17,6 @@ from jobledger.models import Dialect, NextSlot, SchedulePolicy
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.due import slot_runs
 from jobledger.schedules.due.backlog import DueSlots
-from jobledger.schedules.due.slot_runs import BrokenScheduleError
 from jobledger.schedules.planning import edits
 from jobledger.schedules.planning.edits import Former
 from jobledger.schedules.planning.policy import PausePeriod
@@ -25,6 +24,7 @@ from jobledger.schedules.planning.verdicts import PlannedSlot
 from jobledger.schedules.rules.interval import Clocked, Interval
 from jobledger.schedules.rules.slots import Rule, RuleError, Window
 from jobledger.schedules.rules.wallclock import zone_named
+from jobledger.schedules.stored_policies import policy_from
 from jobledger.schedules.stored_schedules import FIELDS, anchor_of, limited
 from jobledger.schedules.stored_times import (
     CRONTAB_FIELDS,
@@ -75,7 +75,8 @@ def of_disabled(rows: Sequence[NextSlot], now: datetime) -> Iterator[DueSlots]:
     for schedule in disabled if moving else ():
         try:
             target = slot_runs.target_of(schedule)
-        except BrokenScheduleError:
+            policy_from(SchedulePolicy.of(schedule))
+        except ValueError:  # it is broken
             continue
         former = former_of(moving[schedule.pk], SchedulePolicy.of(schedule))
         if former and (records := list(edits.moved_ahead(former, None, now))):

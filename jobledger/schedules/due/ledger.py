@@ -204,7 +204,9 @@ def _planning_inputs(schedule: PeriodicTask) -> Sequence[Hashable]:
     identity = schedule.pk if policy.jitter else None
     anchor = policy.anchor if schedule.interval_id is not None else None
     settings = (policy.misfire, policy.catch_up_limit, policy.starting_deadline, policy.jitter)
-    return schedule.timing, identity, anchor, *settings
+    # Not needed, but refused if they are invalid.
+    checked = (policy.concurrency, policy.left_out)
+    return schedule.timing, identity, anchor, *settings, *checked
 
 
 def _advance(

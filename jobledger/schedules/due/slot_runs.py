@@ -13,11 +13,12 @@ from typing import Any
 
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.formats import MAX_DURATION
 from jobledger.jobs import json_text, registry, secrets
 from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.jobs.options import OptionsError, check_bounds
 from jobledger.models import Run, SchedulePolicy, Status, Trigger, Why
-from jobledger.runs import limits, ordinary_tasks
+from jobledger.runs import limits, ordinary_tasks, overlap
 from jobledger.runs.publishing import delivery, job_routes
 from jobledger.runs.publishing.intervals import GRACE_PERIOD
 from jobledger.schedules.planning.backlog import start_before
@@ -27,6 +28,8 @@ from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
 # The namespace of the ids of slots' runs (RFC 9562, version 5).
 SLOT_NAMESPACE = uuid.UUID("0d6c9df7-5d4a-4c3c-9a60-63c3a3f0c4a7")
 
+MAX_EXPIRY = int(MAX_DURATION.total_seconds())
+"""In seconds; django-celery-beat's field has no limit."""
 STATUSES = {
     Verdict.RUN: Status.QUEUED,
     Verdict.MISSED: Status.MISSED,
@@ -55,7 +58,13 @@ def target_of(schedule: PeriodicTask) -> Target:
         raise BrokenScheduleError(f"task: {problem}")
     if problem := delivery.why_unroutable(schedule):
         raise BrokenScheduleError(problem)
+    _check_expiry(schedule.expire_seconds)
     return _target(schedule.task, schedule.args, schedule.kwargs)
+
+
+def _check_expiry(seconds: Any) -> None:
+    if seconds is not None and not (isinstance(seconds, int) and 0 <= seconds <= MAX_EXPIRY):
+        raise BrokenScheduleError(f"expire_seconds: {seconds!r} is not a number from 0 to {MAX_EXPIRY}")
 
 
 # Called for every slot, and many schedules have the same target.
@@ -152,8 +161,8 @@ def may_overlap(schedule: PeriodicTask, job: str) -> bool:
     known = registry.all_jobs().get(job)
     if known is None:
         return False
-    chosen = SchedulePolicy.of(schedule).concurrency or known.declaration.concurrency
-    return Concurrency(chosen) is Concurrency.ALLOW
+    chosen = SchedulePolicy.of(schedule).concurrency
+    return overlap.concurrency_of(chosen, known.declaration) is Concurrency.ALLOW
 
 
 def _json(job: str, field: str, text: str, kind: type) -> Any:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from jobledger.formats import MAX_DURATION
 from jobledger.jobs.declaration import MAX_CATCH_UP, Misfire, PausedSlots
 from jobledger.reason import Reason, Why
 from jobledger.schedules.rules.slots import as_utc
@@ -35,10 +36,15 @@ class Policy:
             raise ValueError(f"catch_up_limit: {self.catch_up_limit} is more than {MAX_CATCH_UP}")
         if self.jitter < NOTHING:
             raise ValueError(f"jitter: {self.jitter} is negative")
+        if self.jitter > MAX_DURATION:
+            raise ValueError(f"jitter: {self.jitter} is more than {MAX_DURATION.days} days")
         if self.misfire_grace <= NOTHING:
             raise ValueError(f"misfire_grace: {self.misfire_grace} is not positive")
         if self.starting_deadline is not None and self.starting_deadline <= NOTHING:
             raise ValueError(f"starting_deadline: {self.starting_deadline} is not positive")
+        if self.starting_deadline is not None and self.starting_deadline > MAX_DURATION:
+            days = MAX_DURATION.days
+            raise ValueError(f"starting_deadline: {self.starting_deadline} is more than {days} days")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,8 +73,8 @@ ALWAYS = Window()
 def next_slot(rule: Rule, after: datetime, *, window: Window = ALWAYS) -> datetime | None:
     """The first slot strictly after this time, or None if there are no more."""
     bound = as_utc(after)
-    if window.start_time is not None:
-        bound = max(bound, window.start_time - RESOLUTION)
+    if window.start_time is not None and window.start_time > bound:
+        bound = window.start_time - RESOLUTION
     return _within(window, _search(rule.first_after, bound))
 
 

@@ -35,6 +35,7 @@ from jobledger.schedules.chains import links
 from jobledger.schedules.forecasts.preview import Preview, preview
 from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.rules.slots import RuleError, Window
+from jobledger.schedules.stored_policies import policy_from
 from jobledger.schedules.stored_schedules import (
     StoredSchedule,
     Times,
@@ -196,7 +197,7 @@ class EditForm:
         is_chained = isinstance(self.times.times, ChainTimes)
         is_once = not is_chained and (bool(data.get("one_off")) or self.times.is_once)
         window = Window(start_time=data.get("start_time"), expires=data.get("expires"), one_off=is_once)
-        policy = stored_schedules.policy_from(self.policy.instance)
+        policy = policy_from(self.policy.instance)
         times = Times(
             rule=self.times.rule,
             window=window,
