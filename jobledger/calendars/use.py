@@ -83,8 +83,13 @@ def text_of(not_on: Iterable[NameAndEntries], only_on: Iterable[NameAndEntries],
 
 def names_in(text: str) -> dict[str, list[str]]:
     """The names of the calendars in a text form, valid or not: those under ``not_on`` and ``only_on``."""
-    values = json.loads(text) if text else {}
-    return {kind: [name for name, _ in values.get(kind, ())] for kind in ("not_on", "only_on")}
+    kinds = ("not_on", "only_on")
+    try:
+        values = json.loads(text) if text else {}
+        return {kind: [str(name) for name, _ in values.get(kind, ())] for kind in kinds}
+    except (ValueError, TypeError, AttributeError):
+        # Written with SQL: beat renews the text soon.
+        return {kind: [] for kind in kinds}
 
 
 @lru_cache(maxsize=1024)
@@ -93,7 +98,7 @@ def _read(text: str) -> CalendarUse:
         values = json.loads(text)
         use = {name: tuple(calendar(*each) for each in values[name]) for name in ("not_on", "only_on")}
         return CalendarUse(**use, is_moved=bool(values["moved"]))
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
         raise CalendarError(f"its calendars cannot be read: {error}") from error
 
 

@@ -75,6 +75,10 @@ def exports() -> Iterator[Export | Omission]:
             yield _export(schedule)
         except (NotExpressibleError, RuleError, OptionsError) as error:
             yield Omission(name=name, reason=str(error))
+        except (TypeError, ValueError, ArithmeticError) as error:
+            # What is stored is not valid.
+            why = stored_schedules.why_broken(schedule) or str(error)
+            yield Omission(name=name, reason=why)
 
 
 def _export(schedule: PeriodicTask) -> Export:

@@ -84,7 +84,7 @@ def stored_values(schedule: PeriodicTask) -> Values:
     """The values in the database, valid or not."""
     policy = SchedulePolicy.of(schedule)
     times, used = stored_schedules.of(schedule), names_in(policy.calendars)
-    timing, zone = _timing(_as_declared(schedule, times)) if times else (None, "")
+    timing, zone = _stored_timing(_as_declared(schedule, times)) if times else (None, "")
     return Values(
         job=schedule.task,
         options=_options(schedule.kwargs),
@@ -187,6 +187,15 @@ def _timing(times: StoredTimes) -> tuple[dict[str, Any], str]:
             return {"after": sorted(after), **({"after_failure": True} if after_failure else {})}, ""
 
 
+def _stored_timing(times: StoredTimes) -> tuple[dict[str, Any], str]:
+    """The same for stored times, which may be invalid, such as an interval in an unknown unit."""
+    try:
+        return _timing(times)
+    except (TypeError, ValueError, ArithmeticError):
+        found = {name: str(value) for name, value in vars(times).items()}
+        return {"invalid": " ".join(found.values())}, ""
+
+
 def _times(values: Values) -> StoredTimes:
     match values.timing:
         case {"cron": str(expression), **rest}:
@@ -233,6 +242,8 @@ def _formatted_timing(timing: Any) -> str:
             return f"{event} at {latitude}, {longitude}"
         case {"after": list(names), **rest}:
             return chain_words(names, after_failure=bool(rest))
+        case {"invalid": text}:
+            return f"{text} (not valid)"
     return "not valid"
 
 

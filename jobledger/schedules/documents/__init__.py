@@ -8,7 +8,6 @@ What users do not set is not part of it: runs, pauses and the ledger's state.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -69,7 +68,7 @@ def document_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Document:
     if schedule.clocked_id is not None:
         # They run only once by their nature.
         values["one_off"] = False
-    return without_defaults(values, KEYS)
+    return _checked(values, KEYS)
 
 
 def version_of(schedule: PeriodicTask, policy: SchedulePolicy | None = None) -> Document | None:
@@ -84,8 +83,10 @@ def versions_of(ids: Sequence[int]) -> dict[int, Document | None]:
     """The versions of these schedules by primary key, reading them in batches."""
     found: dict[int, Document | None] = {}
     for start in range(0, len(ids), _BATCH_SIZE):
-        for schedule in _loaded(ids[start : start + _BATCH_SIZE]):
-            found[schedule.pk] = version_of(schedule)
+        batch = ids[start : start + _BATCH_SIZE]
+        loaded = _loaded(batch)
+        found |= {pk: version_of(loaded.schedules[pk]) for pk in batch if pk in loaded.schedules}
+        found |= dict.fromkeys(loaded.unreadable)
     return found
 
 
@@ -110,26 +111,26 @@ def all_documents(
     # Not in the order of the database's collation.
     ids = iter(sorted(names, key=lambda pk: names[pk]))
     while batch := list(islice(ids, _BATCH_SIZE)):
-        for schedule in _loaded(batch):
-            yield schedule.name, _document_or_error(schedule, declared.get(schedule.pk))
+        loaded = _loaded(batch)
+        for pk in batch:
+            if pk in loaded.unreadable:
+                yield names[pk], NotRepresentableError(f"it cannot be read: {loaded.unreadable[pk]}")
+            elif pk in loaded.schedules:
+                yield names[pk], _document_or_error(loaded.schedules[pk], declared.get(pk))
 
 
-def _loaded(ids: Sequence[int]) -> list[PeriodicTask]:
-    """In this order, with all that their documents need."""
-    rows = PeriodicTask.objects.select_related("policy").in_bulk(ids)
-    found = [rows[pk] for pk in ids if pk in rows]
-    prefetch_related_objects(found, "alert_rules__destinations")
-    with suppress(*stored_schedules.UNREADABLE):
-        # Otherwise, they are read one by one.
-        stored_schedules.prefetch_times(found)
-    return found
+def _loaded(ids: Sequence[int]) -> stored_schedules.Loaded:
+    """With all that their documents need."""
+    loaded = stored_schedules.load_any(ids)
+    prefetch_related_objects(list(loaded.schedules.values()), "alert_rules__destinations")
+    return loaded
 
 
 def rule_document(rule: AlertRule) -> Document:
-    """The document of an alert rule."""
+    """The document of an alert rule. Raises NotRepresentableError."""
     names = sorted(each.name for each in rule.destinations.all())
     own = {name: key for name, key in RULE_KEYS.items() if name != "destinations"}
-    return without_defaults({**_columns(rule, own), "destinations": names}, RULE_KEYS)
+    return _checked({**_columns(rule, own), "destinations": names}, RULE_KEYS)
 
 
 def calendar_documents(used_in: Iterable[Document] | None = None) -> dict[str, Document]:
@@ -166,6 +167,18 @@ def _complete(schedule: PeriodicTask, declared: DeclaredSchedule | None) -> Docu
         "declared_as": declared.name if declared else "",
     }
     return without_defaults(values, KEYS)
+
+
+def _checked(values: Mapping[str, Any], keys: Mapping[str, Key]) -> Document:
+    """Without what is the default. Raises NotRepresentableError for a value that no file may have."""
+    found = without_defaults(values, keys)
+    for name, value in found.items():
+        problem = json_text.problem_with(value)
+        if not problem and not keys[name].accepts(value):
+            problem = f"expected {keys[name].kind.value}, not {json_text.excerpt(value)}"
+        if problem:
+            raise NotRepresentableError(f"its {name} cannot be exported: {problem}")
+    return found
 
 
 def _columns(row: Any, keys: Mapping[str, Key]) -> dict[str, Any]:

@@ -203,9 +203,9 @@ def test_schedules_are_listed_page_by_page_in_a_fixed_number_of_queries(
         hourly(f"each {number}")
     client = ApiClient()
     first = client.get("schedules?limit=5")
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(11):
         client.get("schedules?limit=2")
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(11):
         rest = client.get(f"schedules?limit=5&cursor={first['next_cursor']}")
     names = [each["name"] for page in (first, rest) for each in page["schedules"]]
     assert (names, rest["next_cursor"]) == ([f"each {number}" for number in range(7)], None)

@@ -418,6 +418,13 @@ def test_a_new_time_in_the_code_enables_it_again(settings: Settings, how: Callab
     assert slot == datetime(2031, 1, 1, tzinfo=UTC)
 
 
+def test_stored_times_that_are_not_valid_are_an_edit_that_is_named(settings: Settings) -> None:
+    applied(settings, Schedule(every=timedelta(minutes=15)))
+    IntervalSchedule.objects.update(period="fortnights")
+    outcomes = applied(settings, Schedule(every=timedelta(minutes=20)))
+    assert drift(outcomes) == [("timing", "900 fortnights (not valid)", "every 20 min")]
+
+
 # Resolving drift
 
 

@@ -108,7 +108,7 @@ def test_one_that_is_not_valid_does_not_affect_the_others() -> None:
     hourly("fine")
     unreadable(hourly("broken"))
     found = dict(all_documents(PeriodicTask.objects.all()))
-    assert str(found["broken"]) == "its timing cannot be read"
+    assert str(found["broken"]) == "it cannot be read: Invalid timezone 'Mars/Olympus'"
     assert found["fine"] == {"job": "probe", "cron": "0 * * * *", "timezone": "UTC"}
 
 
