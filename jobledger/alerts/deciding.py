@@ -75,10 +75,27 @@ class Streak:
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> "Streak":
-        """From ``as_json``; unknown values of other versions are ignored."""
-        known = {name: stored[name] for name in cls.__dataclass_fields__ if name in stored}
-        since = known.get("since")
-        return cls(**{**known, "since": datetime.fromisoformat(since) if since else None})
+        """From ``as_json``; unknown values, such as those of other versions, are ignored."""
+        known = {name: stored[name] for name, kind in _KINDS.items() if isinstance(stored.get(name), kind)}
+        return cls(**known, since=_time(stored.get("since")))
+
+
+_KINDS: Mapping[str, type] = {
+    "failures": int,
+    "kind": str,
+    "is_told": bool,
+    "is_flapping": bool,
+    "recent": str,
+}
+
+
+def _time(stored: Any) -> datetime | None:
+    """None also for a time without a zone, which cannot be compared with any other."""
+    try:
+        found = datetime.fromisoformat(stored)
+    except (TypeError, ValueError):
+        return None
+    return found if found.tzinfo else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,8 @@ def pause_if_failing(run: Run, now: datetime) -> FailurePause | None:
     resumed_at = pauses.aggregate(latest=Max("until"))["latest"]
     if not _have_failed(run.schedule_id, limit, resumed_at):
         return None
-    until = now + min(length, MAX_DURATION) if length else None
+    # A negative length, which no form accepts, is none.
+    until = now + min(length, MAX_DURATION) if length and length > timedelta(0) else None
     reason = "its last run failed" if limit == 1 else f"its last {limit} runs failed"
     pause = Pause.objects.create(schedule_id=run.schedule_id, since=now, until=until, reason=reason)
     return FailurePause(pause_id=pause.pk, failures=limit, until=until)

@@ -18,6 +18,7 @@ from typing import Any
 from django.db.models import Exists, QuerySet
 
 from jobledger.alerts.deciding import FAILURE_KINDS, Terms
+from jobledger.formats import MAX_DURATION
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind, Alerts, Frequency
 from jobledger.models import AlertDestination, AlertRule, DestinationKind, Subscription, Trigger
@@ -246,6 +247,19 @@ def known_kinds(values: Any) -> Collection[AlertKind]:
     return frozenset(kind for kind in AlertKind if kind in (values or ()))
 
 
+def known_frequency(value: str) -> Frequency:
+    """The stored frequency; an alert that nobody knows when to send is sent at once."""
+    try:
+        return Frequency(value)
+    except ValueError:
+        return Frequency.IMMEDIATELY
+
+
+def _length(stored: timedelta | None) -> timedelta | None:
+    """It is subtracted from a time."""
+    return None if stored is None else min(max(stored, timedelta(0)), MAX_DURATION)
+
+
 def _addresses(destination: AlertDestination) -> Collection[str]:
     return frozenset(map(comparable, destination.mail_addresses))
 
@@ -276,9 +290,9 @@ def _stored_rule(row: Mapping[str, Any], destinations: Mapping[int, str], addres
             after_failures=row["after_failures"],
             every_failure=row["every_failure"],
         ),
-        frequency=Frequency(row["frequency"]),
-        late_after=row["late_after"],
-        success_within=row["success_within"],
+        frequency=known_frequency(row["frequency"]),
+        late_after=_length(row["late_after"]),
+        success_within=_length(row["success_within"]),
         include_attended=row["include_attended"],
         destinations=destinations,
         addresses=addresses,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -225,3 +226,17 @@ def test_after_enough_successes_nothing_is_remembered(history: str, terms: Terms
     for letter in history + "+" * WINDOW:
         streak, _ = step(terms, streak, Outcome(kind=KINDS[letter], at=NOON))
     assert streak == Streak()
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"failures": "3", "kind": 5, "recent": ["-"], "is_told": "yes"},
+        {"since": 5},
+        {"since": "yesterday"},
+        {"since": "2026-03-01T12:00:00"},
+        {"failures": None, "since": {}},
+    ],
+)
+def test_what_cannot_be_read_of_a_streak_is_forgotten(stored: dict[str, Any]) -> None:
+    assert Streak.read(stored) == Streak()

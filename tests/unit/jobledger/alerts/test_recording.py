@@ -490,3 +490,18 @@ def test_a_digest_is_sent_at_eight_in_the_morning(
 ) -> None:
     settings.TIME_ZONE = "Europe/Berlin"
     assert recording.due_at(frequency, now) == expected
+
+
+def test_a_rule_with_invalid_values_keeps_no_other_from_being_told() -> None:
+    odd = rule(destination("odd"), name="odd", frequency="hourly", late_after=timedelta(days=-4_000_000))
+    AlertRule.objects.filter(pk=odd.pk).update(kinds={"failed": True})
+    rule(destination())
+    fail()
+    assert told() == ["failed"]
+    assert AlertDelivery.objects.get().destination_name == "team"
+
+
+def test_an_alert_whose_frequency_is_unknown_is_sent_at_once() -> None:
+    rule(destination(), frequency="hourly")
+    fail()
+    assert AlertDelivery.objects.get().due_at <= timezone.now() + timedelta(minutes=1)
