@@ -12,8 +12,8 @@ import re
 from collections.abc import MutableMapping
 from typing import Any, TextIO
 
-# Including those that reverse the direction of a line, and non-ASCII line endings.
-_CONTROL = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+# Including those that reverse the direction of a line, non-ASCII line endings, and what XML may not contain.
+_CONTROL = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff"
 _ANY = re.compile(f"[{_CONTROL}]")
 _BUT_LINES = re.compile(f"(?![\n\t])[{_CONTROL}]")
 # Colours, and the carriage return of a progress bar.

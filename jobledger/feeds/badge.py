@@ -47,10 +47,10 @@ class BadgeStatus:
 
 
 def drawn(status: BadgeStatus) -> bytes:
-    name = _cut(escaped(status.name))
-    name_width, text_width = _width(name), _width(status.text)
+    name, text = _cut(escaped(status.name)), _cut(escaped(status.text))
+    name_width, text_width = _width(name), _width(text)
     left, right = name_width + 2 * _PADDING, text_width + 2 * _PADDING
-    title = f"{escaped(status.name)}: {status.text}" + (f", {status.details}" if status.details else "")
+    title = f"{escaped(status.name)}: {text}" + (f", {status.details}" if status.details else "")
     svg = format_html(
         _SVG,
         total=left + right,
@@ -60,7 +60,7 @@ def drawn(status: BadgeStatus) -> bytes:
         padding=_PADDING,
         name=name,
         name_width=name_width,
-        text=status.text,
+        text=text,
         text_x=left + _PADDING,
         text_width=text_width,
         title=title,
@@ -68,8 +68,8 @@ def drawn(status: BadgeStatus) -> bytes:
     return svg.encode()
 
 
-def _cut(name: str) -> str:
-    return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…"
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_NAME_LENGTH else f"{text[: MAX_NAME_LENGTH - 1]}…"
 
 
 def _width(text: str) -> int:

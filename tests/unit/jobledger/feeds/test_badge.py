@@ -23,12 +23,17 @@ def test_it_says_the_name_and_the_status() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ['<script>alert("1")</script>', "a & b's", "\x00\x1b]0;x\x07", "\ud800", "夜間"]
+    "name",
+    ['<script>alert("1")</script>', "a & b's", "\x00\x1b]0;x\x07", "\ud800", "\ufffe and \uffff", "夜間"],
 )
 def test_any_name_is_shown_as_text(name: str) -> None:
     svg = parsed(name)
     assert not list(svg.iter(f"{SVG}script"))
     assert len(list(svg.iter(f"{SVG}text"))) == 2
+
+
+def test_a_status_of_another_version_is_shown_as_text() -> None:
+    assert [text.text for text in parsed(text="<b>\ufffe").iter(f"{SVG}text")] == ["nightly", "<b>\\ufffe"]
 
 
 def test_a_long_name_is_cut_but_read_out_in_full() -> None:
