@@ -207,17 +207,19 @@ DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{STATE_DIR / 'd
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Several processes write. With a write-ahead log, readers are not blocked. An immediate transaction
     # waits for its turn instead of failing with "database is locked" when it upgrades from read to write.
+    # What the URL says has precedence, such as ?timeout=60.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        **DATABASES["default"].get("OPTIONS", {}),
     }
 else:
     # A new connection for every tick would cost more than the tick itself (docs/decisions/).
     DATABASES["default"]["CONN_MAX_AGE"] = env.whole("CONN_MAX_AGE", 600, minimum=0)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     # A server that has gone away without a word would otherwise be waited for a quarter of an hour or longer.
-    # What the URL says has precedence, such as ?connect_timeout=30.
+    # What the URL says has precedence here, too, such as ?connect_timeout=30.
     DATABASES["default"]["OPTIONS"] = {
         "connect_timeout": 10,
         "keepalives_idle": 30,

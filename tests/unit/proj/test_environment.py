@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -254,6 +255,16 @@ def test_a_server_that_has_gone_away_without_a_word_is_given_up(query: str, seco
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(seconds), "60000", "prefer" if query else "None"]
+
+
+@pytest.mark.parametrize(("query", "seconds"), [("", 20), ("?timeout=60", 60)])
+def test_the_url_of_sqlite_may_have_options(query: str, seconds: int, tmp_path: Path) -> None:
+    code = "from proj.settings import DATABASES; print(DATABASES['default']['OPTIONS'])"
+    environment = {**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3{query}"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=True)
+    assert f"'timeout': {seconds}" in done.stdout
+    assert "'transaction_mode': 'IMMEDIATE'" in done.stdout
 
 
 def test_networks_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
