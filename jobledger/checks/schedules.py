@@ -18,6 +18,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.alerts.rules import unusable_destinations
 from jobledger.calendars.calendar import calendar
 from jobledger.calendars.errors import CalendarError
+from jobledger.checks import invalid_values
 from jobledger.checks.project import service_models
 from jobledger.conf import settings
 from jobledger.escapes import escaped
@@ -50,6 +51,7 @@ def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> li
         *_missing_calendars(),
         *_cycles(),
         *_monitors_of_nothing(),
+        *invalid_values.found(),
     ]
 
 

@@ -1,5 +1,6 @@
 """``manage.py check --database default`` reports stored schedules that cannot run, with hints."""
 
+from datetime import timedelta
 from typing import NoReturn
 
 import pytest
@@ -13,7 +14,7 @@ from jobledger import Calendars, Schedule
 from jobledger.checks.schedules import check_schedules
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Alerts
-from jobledger.models import Calendar
+from jobledger.models import AlertRule, Calendar, Pause
 from jobledger.schedules.reconciliation import Reconciliation
 from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.builders import override
@@ -95,6 +96,20 @@ def test_a_monitor_of_no_job_and_no_schedule_is_a_warning(settings: Settings) ->
     assert [(each.id, each.msg) for each in messages] == [
         ("jobledger.W033", f"SENTRY_MONITORS has {name!r}, but no job and no schedule has that name.")
         for name in ("nope", "NIGHTLY*")
+    ]
+
+
+@pytest.mark.django_db
+def test_values_that_no_form_accepts_are_warnings() -> None:
+    pause = Pause.objects.create(on_resume="maybe")
+    rule = AlertRule.objects.create(name="all", frequency="hourly", late_after=timedelta(days=-1))
+    AlertRule.objects.filter(pk=rule.pk).update(kinds=5)
+    found = [message.msg for message in check_schedules(databases=["default"])]
+    assert found == [
+        f"The alert rule {rule.pk} has an invalid kinds: 5 is stored, which is not a JSON array, such as [].",
+        f'The alert rule {rule.pk} has an invalid frequency: "hourly" is none of immediately, daily, weekly.',
+        f"The alert rule {rule.pk} has an invalid late_after: -1 day, 0:00:00 is negative.",
+        f'The pause {pause.pk} has an invalid on_resume: "maybe" is none of skip, once.',
     ]
 
 
