@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
@@ -180,10 +181,13 @@ def test_the_page_says_if_not_all_schedules_are_counted(
     assert "Only the 1 schedules that are due first are counted." in admin_client.get(reverse(WEEK)).text
 
 
-def test_what_calendars_leave_out_is_not_counted_but_listed(admin_client: Client) -> None:
+def test_what_calendars_leave_out_is_not_counted_but_listed(
+    clock: time_machine.Traveller, admin_client: Client
+) -> None:
     schedule = daily("nightly", "3")
     tomorrow = timezone.localdate() + timedelta(days=1)
     limited_by(schedule, f"{tomorrow} # stocktaking")
+    clock.shift(HOUR)
     ledger.sync([schedule.pk], timezone.now())
     text = admin_client.get(reverse(WEEK)).text
     assert sum(hour.count for hour in week_ahead(timezone.now()).hours) == 6
