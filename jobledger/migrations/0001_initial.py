@@ -960,6 +960,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "sent_at",
+                    models.DateTimeField(
+                        blank=True, help_text="When the message of an ordinary task was sent.", null=True
+                    ),
+                ),
+                (
                     "look_at",
                     models.DateTimeField(
                         blank=True,

@@ -220,6 +220,9 @@ class Run(ResourceUse):
         blank=True,
         help_text="Since when runs of its schedule have been waiting, if it has superseded some of them.",
     )
+    sent_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the message of an ordinary task was sent."
+    )
     look_at = models.DateTimeField(
         null=True,
         blank=True,

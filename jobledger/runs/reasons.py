@@ -220,7 +220,9 @@ def _expired(facts: Facts) -> Phrase:
 def _sent(facts: Facts) -> Phrase:
     run = facts.run
     was_awaited = facts.reason not in (None, Reason.NO_RESULT_BACKEND)
-    at = max(filter(None, [run.queued_at, run.start_after])) if was_awaited else run.finished_at
+    at = (
+        max(filter(None, [run.sent_at or run.queued_at, run.start_after])) if was_awaited else run.finished_at
+    )
     why = _unknown_end(facts) or "nothing is known of the outcome"
     return f"Sent to Celery{f' at {exact(at)}' if at else ''}: {why}."
 

@@ -38,19 +38,21 @@ def sent(runs: Iterable[Run], now: datetime) -> None:
     The runs of tasks that no worker of this project knows do not stay queued.
     """
     queued, look_at = Run.objects.in_state(Status.QUEUED), now + FIRST_LOOK
-    own, others = list[UUID](), list[UUID]()
+    reported, own, others = list[UUID](), list[UUID](), list[UUID]()
     unknown = list[UUID]()
     for run in runs:
         if ordinary_tasks.is_reported(run.job):
-            own += [run.pk] if run.look_at else []
+            (own if run.look_at else reported).append(run.pk)
         else:
             (others if run.look_at else unknown).append(run.pk)
+    if reported:
+        queued.filter(pk__in=reported).update(sent_at=now)
     if own:
-        queued.filter(pk__in=own).update(look_at=look_at)
+        queued.filter(pk__in=own).update(sent_at=now, look_at=look_at)
     if others:
         why = Why.of(Reason.AWAITS_RESULT, within_seconds=MAX_SILENCE)
         awaiting = {"status": Status.SENT, "publish_after": None, "look_at": look_at, **why.columns}
-        queued.filter(pk__in=others).update(**awaiting)
+        queued.filter(pk__in=others).update(sent_at=now, **awaiting)
     give_up(unknown, Why.of(Reason.NO_RESULT_BACKEND, backend=backend.why_unreadable()), now)
 
 
@@ -61,13 +63,18 @@ def give_up(pks: Sequence[UUID], why: Why, now: datetime) -> None:
     unknown = Run.objects.filter(pk__in=pks).unended().exclude(status=Status.RUNNING)
     ended = {"publish_after": None, "look_at": None, "finished_at": now, **why.columns}
     with transaction.atomic():
-        given_up = list(unknown.select_for_update().values_list("pk", flat=True))
+        given_up = list(unknown.order_by("pk").select_for_update().values_list("pk", flat=True))
         unknown.filter(pk__in=given_up).update(status=Status.SENT, **ended)
         recording.runs_ended(Run.objects.filter(pk__in=given_up), now)
 
 
 def sent_at(run: Run) -> datetime:
-    """When the message was sent, or should have been."""
+    """When the message was sent, which may have had to wait for the broker, or should have been."""
+    return max(sendable_at(run), run.sent_at or run.queued_at)
+
+
+def sendable_at(run: Run) -> datetime:
+    """The earliest time at which the message may have been sent."""
     return max(filter(None, [run.queued_at, run.start_after]))
 
 

@@ -29,7 +29,7 @@ def record(run: Run, result: Result) -> bool:
     Then a worker of this project has begun the task, or somebody else has recorded the end.
     """
     now = clock.now()
-    ended_at = min(max(result.done_at or now, awaiting.sent_at(run)), now)
+    ended_at = min(max(result.done_at or now, awaiting.sendable_at(run)), now)
     if result.state == states.REVOKED and result.error_args == _EXPIRED:
         return _expire(run, ended_at)
     with transaction.atomic():

@@ -128,6 +128,22 @@ def test_after_a_day_without_a_result_it_is_given_up(elsewhere: Elsewhere, clock
     assert run.finished_at == NOON + MAX_SILENCE
 
 
+def test_the_day_begins_when_the_message_is_sent_however_long_it_had_to_wait(
+    elsewhere: Elsewhere, clock: Any
+) -> None:
+    """The broker may have been away for more than a day."""
+    queued_at = NOON - 2 * MAX_SILENCE
+    run = sent(queued_at)
+    look(clock)
+    run.refresh_from_db()
+    assert (run.status, run.is_over) == ("sent", False)
+    assert f"Sent to Celery at {NOON:%Y-%m-%d %H:%M}" in str(reasons.sentence(run, NOON))
+    elsewhere.succeeds(run)
+    look(clock, MAX_SILENCE - SECOND)
+    run.refresh_from_db()
+    assert run.status == "succeeded"
+
+
 def test_a_result_that_cannot_be_decoded_is_an_unknown_end_and_says_so(
     elsewhere: Elsewhere, clock: Any
 ) -> None:

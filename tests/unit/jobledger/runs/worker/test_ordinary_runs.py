@@ -112,6 +112,8 @@ def test_it_needs_no_result_backend_although_its_message_leaves_that_to_the_task
 def test_if_nothing_is_heard_for_a_day_it_ends_as_sent(broker: Broker) -> None:
     now = timezone.now()
     run = published(broker, ADD, 1, 2, queued_at=now - timedelta(days=1))
+    # Not before it has been sent for a day.
+    Run.objects.update(sent_at=now - timedelta(days=1))
     assert run.publish_after is not None
     publisher.publish_due(run.publish_after)
     run.refresh_from_db()
