@@ -12,8 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
+from django.urls import Resolver404, resolve
+
 PROBES = ("livez", "healthz", "readyz")
-"""The last parts of their addresses. Each of them is answered within three seconds, come what may."""
+"""The last parts of their addresses, wherever a project has them.
+
+Each of them is answered within three seconds, come what may.
+"""
 RESERVED_THREADS = 2
 WAIT_SECONDS = 1.0
 """For another request to end, which usually takes much less."""
@@ -94,7 +99,20 @@ class _Streamed:
 
 
 def _is_probe(environ: dict[str, Any]) -> bool:
-    return str(environ.get("PATH_INFO", "")).rpartition("/")[2] in PROBES
+    """Whether a health check is asked for, and not another page whose address ends like that of one.
+
+    That might wait for the database, so that any visitor could occupy the reserve.
+    """
+    address = str(environ.get("PATH_INFO", ""))
+    if address.rpartition("/")[2] not in PROBES:
+        return False
+    # Not before Django is set up, and a server imports this module earlier.
+    from jobledger import views
+
+    try:
+        return resolve(address).func in (views.alive, views.liveness, views.ready)
+    except Resolver404:
+        return False
 
 
 def _unavailable(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from django.http import StreamingHttpResponse
+from django.urls import include, path
 
 from jobledger import reserve
 from jobledger.reserve import RESERVED_THREADS, Reserve
 from tests.waiting import DEADLINE_SECONDS, wait_until
+
+urlpatterns = [path("", include("jobledger.urls")), path("prefix/", include("jobledger.urls"))]
 
 THREADS = 5
 LIMIT = THREADS - RESERVED_THREADS
@@ -61,11 +64,19 @@ def stuck(site: Site, monkeypatch: pytest.MonkeyPatch) -> "list[Future[str]]":
 
 @pytest.mark.usefixtures("stuck")
 @pytest.mark.parametrize("path", ["/livez", "/healthz", "/prefix/readyz"])
+@pytest.mark.urls(__name__)
 def test_probes_are_answered_although_all_pages_hang(site: Site, path: str) -> None:
     others = [site.get("/admin/") for _ in range(2 * THREADS)]
     assert site.get(path).result(DEADLINE_SECONDS) == "200"
     assert {other.result(DEADLINE_SECONDS) for other in others} == {"503"}
     assert site.hanging == LIMIT
+
+
+@pytest.mark.usefixtures("stuck")
+@pytest.mark.parametrize("path", ["/admin/livez", "/admin/jobledger/run/healthz", "/nothing/readyz"])
+def test_a_page_whose_address_ends_like_that_of_a_probe_is_none(site: Site, path: str) -> None:
+    """The admin reads its visitor's session from the database, whatever the page."""
+    assert site.get(path).result(DEADLINE_SECONDS) == "503"
 
 
 def test_pages_are_displayed_again_once_those_that_hang_have_ended(
