@@ -116,6 +116,8 @@ class Week:
     is_complete: bool
     """Whether all schedules that are due within the week are counted."""
     left_out: Sequence[UpcomingLeftOut] = ()
+    more_left_out: int = 0
+    """How many more there are, which are not listed."""
 
     @property
     def left_out_texts(self) -> list[tuple[UpcomingLeftOut, str]]:
@@ -181,13 +183,14 @@ def week_ahead(now: datetime) -> Week:
         hours=[replace(hour, level=level) for hour, level in zip(hours, levels, strict=True)],
         is_complete=found.is_complete,
         left_out=found.left_out[:LISTED],
+        more_left_out=max(len(found.left_out) - LISTED, 0),
     )
 
 
 def _week_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
     if not rights.may_view_schedules(request.user):
         raise PermissionDenied
-    week, key = week_ahead(timezone.now()), request.GET.get("hour", "")
+    week, key, chains = week_ahead(timezone.now()), request.GET.get("hour", ""), links.chains()
     chosen = next((hour for hour in week.hours if hour.key == key), None)
     context: dict[str, Any] = {
         **site.each_context(request),
@@ -198,7 +201,8 @@ def _week_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
         "levels": range(1, LEVELS + 1),
         "max_schedules": MAX_SCHEDULES,
         "zone": timezone.get_current_timezone_name(),
-        "chains": [(each, _chain_words(each, names)) for each, names in links.chains()[:LISTED]],
+        "chains": [(each, _chain_words(each, names)) for each, names in chains[:LISTED]],
+        "more_chains": max(len(chains) - LISTED, 0),
     }
     return TemplateResponse(request, "jobledger/schedules/week.html", context)
 

@@ -41,17 +41,14 @@ class InitialOutput:
     """The output when the page is loaded."""
 
     head: Sequence[Line]
+    has_gap: bool
+    """Whether lines between head and tail are omitted."""
     tail: Sequence[Line]
-    """The lines after the gap; empty if there is no gap."""
+    """The lines after the gap. Empty if there is no gap, or if only the open line follows it."""
     open_line: Line | None
     end: ReadPosition
     size: int
     """The size of the attempt's whole output, in characters."""
-
-    @property
-    def has_gap(self) -> bool:
-        """Whether lines between head and tail are omitted."""
-        return bool(self.tail)
 
     @property
     def is_empty(self) -> bool:
@@ -107,7 +104,14 @@ def initial_output(run: Run, attempt: int) -> InitialOutput:
     else:
         head = list(islice(LineReader(ReadPosition(attempt=attempt)).read(_head(rows)), HEAD_LINES))
         tail = list(reader.read(_tail(rows)))[-TAIL_LINES:]
-    return InitialOutput(head=head, tail=tail, open_line=reader.open_line, end=reader.position, size=size)
+    return InitialOutput(
+        head=head,
+        has_gap=is_long,
+        tail=tail,
+        open_line=reader.open_line,
+        end=reader.position,
+        size=size,
+    )
 
 
 def new_output(run: Run, since: ReadPosition) -> NewOutput:

@@ -22,6 +22,7 @@ from jobledger.schedules.pausing import Terms
 from tests.unit.builders import utc
 from tests.unit.jobledger.admin.schedules.schedules import LIST, member
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, limited_by
+from tests.unit.jobledger.schedules.chains.builders import follower
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
@@ -194,3 +195,17 @@ def test_what_calendars_leave_out_is_not_counted_but_listed(
     assert "Left out by calendars" in text
     assert f"{tomorrow} 03:00" in text
     assert "stocktaking (closed nightly)" in text
+
+
+def test_the_page_says_how_many_more_there_are_than_it_lists(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(week, "LISTED", 1)
+    tomorrow = timezone.localdate() + timedelta(days=1)
+    schedules = [limited_by(daily(f"nightly {number}", "3"), str(tomorrow)) for number in range(2)]
+    for number in range(3):
+        follower(schedules[0].name, since=NOON, name=f"then {number}")
+    ledger.sync([schedule.pk for schedule in schedules], timezone.now())
+    chained, left_out = admin_client.get(reverse(WEEK)).text.split('id="week-left-out"')
+    assert "and 2 more schedules" in chained.split('id="week-chains"')[1]
+    assert "and 1 more schedule<" in left_out

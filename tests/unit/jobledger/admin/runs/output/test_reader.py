@@ -55,6 +55,13 @@ def test_head_and_tail_of_long_output_are_shown() -> None:
     assert size <= reader.HEAD_CHARACTERS + reader.TAIL_CHARACTERS
 
 
+def test_what_is_left_out_before_a_last_line_that_has_not_ended_is_a_gap_too() -> None:
+    """Such as one of dots, each of which was written by itself."""
+    lines = [f"{number}\n" for number in range(300)]
+    shown = reader.initial_output(run_with_output(*lines, *["."] * 800), 1)
+    assert (len(shown.head), texts(shown.tail), shown.has_gap) == (250, [], True)
+
+
 def test_the_number_of_lines_is_limited() -> None:
     shown = reader.initial_output(run_with_output("".join(f"{number}\n" for number in range(5000))), 1)
     assert texts(shown.head)[-1] == "499"
