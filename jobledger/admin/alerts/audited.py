@@ -1,14 +1,25 @@
-"""A model's admin whose edits are in the audit log, with old and new values."""
+"""A model's admin whose edits are in the audit log, with old and new values.
 
+As that of a schedule, a form includes the version of what it shows, and is saved only if that has not changed
+since. Otherwise, it says who has changed what, and can be saved once more to overwrite it.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import strip_tags
 
+from jobledger import clock
 from jobledger.admin import audit_log
+from jobledger.admin.fields import number_in
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.rights import User
+from jobledger.admin.schedules.editing.edit_form import SEEN, VERSION
+from jobledger.admin.schedules.snapshot import fingerprint
 from jobledger.jobs.secrets import MASK
 
 
@@ -31,6 +42,54 @@ class Audited(ShownFiltersOnly):
             return super().changeform_view(request, *args, **kwargs)
         except IntegrityError:
             return super().changeform_view(request, *args, **kwargs)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """To be changed, its row is locked: nobody else changes it before that is saved, or refused."""
+        found = super().get_object(request, object_id, from_field)
+        if found is None or request.method != "POST":
+            return found
+        rows = self.model._default_manager.filter(pk=found.pk).select_for_update(no_key=True)
+        return super().get_object(request, object_id, from_field) if rows.values_list("pk") else None
+
+    def get_form(
+        self,
+        request: HttpRequest,
+        obj: Any = None,
+        change: bool = False,  # noqa: FBT001, FBT002 - Django's
+        **kwargs: Any,
+    ) -> Any:
+        """The class of the form. If it was posted for an earlier version, it is not valid."""
+        found = super().get_form(request, obj, change, **kwargs)
+        if obj is None or request.method != "POST" or request.POST.get(VERSION) == self._version_of(obj):
+            return found
+        return _refusing(found, list(self._conflict(request, obj)))
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **more: Any
+    ) -> HttpResponse:
+        if obj is not None:
+            # An invalid form has changed the object. If it was outdated as well, it has said so.
+            is_posted = request.method == "POST"
+            stored = self.model._default_manager.get(pk=obj.pk) if is_posted else obj
+            seen = audit_log.entries_of(obj).values_list("pk", flat=True).first() or 0
+            context |= {VERSION: self._version_of(stored), SEEN: seen}
+        more["obj"] = obj
+        return super().render_change_form(request, context, *args, **more)
+
+    def _version_of(self, obj: Any) -> str:
+        return fingerprint(json.dumps([self.readable(obj), self.secrets(obj)], sort_keys=True))
+
+    def _conflict(self, request: HttpRequest, obj: Any) -> Iterator[str]:
+        """What to tell a user whose form is outdated."""
+        kind = self.opts.verbose_name
+        yield (
+            f"This {kind} was changed while you were editing it. Your changes have not been saved: "
+            "save again to overwrite it, or open the page anew."
+        )
+        newer = audit_log.entries_of(obj).filter(pk__gt=number_in(request.POST.get(SEEN, "")) or 0)
+        for entry in audit_log.formatted(newer, clock.now()):
+            changes = "; ".join(map(_words, entry.changes))
+            yield f"{entry.user}, {strip_tags(entry.time)}: {changes or entry.text}"
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's
         stored = self.model._default_manager.filter(pk=obj.pk).first() if change else None
@@ -68,3 +127,18 @@ class Audited(ShownFiltersOnly):
         """To be called before the object is deleted, by whatever deletes it."""
         changes = audit_log.differences(self.readable(obj), {})
         audit_log.log_edit(user, obj, changes, verb=audit_log.DELETED)
+
+
+def _words(change: audit_log.Change) -> str:
+    return f"{change.name}: {change.old or '-'} → {change.new or '-'}"
+
+
+def _refusing(form: Any, texts: Sequence[str]) -> Any:
+    """The class of a form that is not valid, for these reasons."""
+
+    def clean(self: Any) -> Any:
+        cleaned = form.clean(self)
+        self.add_error(None, list(texts))
+        return cleaned
+
+    return type(form)(form.__name__, (form,), {"clean": clean, "__module__": form.__module__})

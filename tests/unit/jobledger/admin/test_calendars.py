@@ -12,6 +12,7 @@ from pytest_django import Settings
 from jobledger import Calendars, Schedule
 from jobledger.models import AuditEntry, Calendar, NextSlot, ScheduleCalendar
 from tests.unit.builders import override
+from tests.unit.jobledger.admin.change_forms import hidden_in, save
 from tests.unit.jobledger.admin.schedules.schedules import member, page
 from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
 from tests.unit.jobledger.schedules.declared.builders import declare
@@ -59,10 +60,21 @@ def test_an_invalid_entry_is_rejected_with_its_line(admin_client: Client) -> Non
 def test_an_edit_is_logged_and_changes_when_the_schedules_that_use_it_run(admin_client: Client) -> None:
     limited_by(hourly(), "sun")
     calendar = Calendar.objects.get()
-    admin_client.post(url(calendar), {"name": "closed", "description": "", "entries": "2026-03-02"})
+    save(admin_client, url(calendar), {"name": "closed", "description": "", "entries": "2026-03-02"})
     assert NextSlot.objects.get().slot == NOON + timedelta(hours=12)
     changes = {name: (old, new) for name, old, new in AuditEntry.objects.get().changes}
     assert changes == {"Name": ("closed hourly", "closed"), "Entries": ("sun", "2026-03-02")}
+
+
+def test_entries_that_a_deployment_has_changed_meanwhile_are_not_overwritten_unseen(
+    admin_client: Client,
+) -> None:
+    calendar = Calendar.objects.create(name="closed", entries="sun")
+    opened = hidden_in(admin_client, url(calendar))
+    Calendar.objects.filter(pk=calendar.pk).update(entries="sat")
+    values = {"name": "closed", "description": "", "entries": "mon"}
+    assert "This calendar was changed while" in admin_client.post(url(calendar), values | opened).text
+    assert Calendar.objects.get().entries == "sat"
 
 
 def test_its_page_links_to_the_schedules_that_use_it(admin_client: Client) -> None:
@@ -100,7 +112,7 @@ def test_each_group_may_do_what_it_should(client: Client, group: str, may_view: 
     calendar = Calendar.objects.create(name="closed", entries="sun")
     assert (client.get(url(calendar)).status_code == 200) == may_view
     assert (f'href="{ALL}"' in page(client)) == may_view
-    client.post(url(calendar), {"name": "closed", "description": "", "entries": "sat"})
+    save(client, url(calendar), {"name": "closed", "description": "", "entries": "sat"})
     assert (Calendar.objects.get().entries == "sat") == may_edit
 
 
@@ -121,8 +133,8 @@ def test_renaming_a_calendar_that_the_code_names_is_warned_of(
         admin_client.get(url(declared)).text
     )
     values = {"name": "closed", "description": "new", "entries": "sun"}
-    assert NAMED not in admin_client.post(url(declared), values, follow=True).text
-    assert NAMED in admin_client.post(url(declared), {**values, "name": "open"}, follow=True).text
+    assert NAMED not in save(admin_client, url(declared), values, follow=True).text
+    assert NAMED in save(admin_client, url(declared), {**values, "name": "open"}, follow=True).text
 
 
 def test_one_that_is_declared_itself_is_said_to_come_back(
@@ -130,7 +142,7 @@ def test_one_that_is_declared_itself_is_said_to_come_back(
 ) -> None:
     override(settings, CALENDARS={"closed": "sun"})
     values = {"name": "open", "description": "", "entries": "sun"}
-    assert "the next `sync` adds it again" in admin_client.post(url(declared), values, follow=True).text
+    assert "the next `sync` adds it again" in save(admin_client, url(declared), values, follow=True).text
 
 
 @pytest.mark.parametrize("is_bulk", [True, False])

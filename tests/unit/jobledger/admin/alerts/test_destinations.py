@@ -12,6 +12,7 @@ from pytest_django import Settings
 from jobledger.models import AlertDestination, AuditEntry, DestinationKind
 from tests.ports import free_port
 from tests.receivers import web_server
+from tests.unit.jobledger.admin.change_forms import hidden_in, save
 from tests.unit.jobledger.alerts.builders import destination
 
 pytestmark = pytest.mark.django_db
@@ -79,24 +80,37 @@ def test_no_page_shows_a_url(admin_client: Client, hook: AlertDestination) -> No
 
 
 def test_a_url_that_is_not_entered_again_is_kept(admin_client: Client, hook: AlertDestination) -> None:
-    admin_client.post(page(hook), posted(name="renamed", kind="url"))
+    save(admin_client, page(hook), posted(name="renamed", kind="url"))
     hook.refresh_from_db()
     assert (hook.name, hook.url) == ("renamed", SECRET)
 
 
 def test_a_url_with_a_mistake_is_not_sent_back(admin_client: Client, hook: AlertDestination) -> None:
-    response = admin_client.post(page(hook), posted(kind="url", url="bogus://s3cret-too"))
+    response = save(admin_client, page(hook), posted(kind="url", url="bogus://s3cret-too"))
     assert response.status_code == 200
     assert "s3cret" not in response.text
 
 
 def test_edits_are_in_the_audit_log_without_the_url(admin_client: Client, hook: AlertDestination) -> None:
-    admin_client.post(page(hook), posted(name="renamed", kind="url", url="jsons://example.com/an0ther"))
+    save(admin_client, page(hook), posted(name="renamed", kind="url", url="jsons://example.com/an0ther"))
     entry = AuditEntry.objects.get()
     assert entry.verb == "changed"
     assert ["Name", "hook", "renamed"] in entry.changes
     assert ["URL", "********", "******** (changed)"] in entry.changes
     assert "an0ther" not in str(entry.changes) + entry.text
+
+
+def test_another_url_that_was_stored_meanwhile_is_not_overwritten_unseen(
+    admin_client: Client, hook: AlertDestination
+) -> None:
+    """Although neither is shown."""
+    opened = hidden_in(admin_client, page(hook))
+    AlertDestination.objects.filter(pk=hook.pk).update(url="jsons://example.com/an0ther")
+    response = admin_client.post(page(hook), posted(name="hook", kind="url", url=SECRET) | opened)
+    assert "This alert destination was changed while you were editing it." in response.text
+    assert "an0ther" not in response.text
+    hook.refresh_from_db()
+    assert hook.url.endswith("an0ther")
 
 
 def test_a_deletion_is_in_the_audit_log(admin_client: Client, hook: AlertDestination) -> None:
@@ -110,7 +124,7 @@ def test_the_administrators_can_be_disabled_but_not_deleted(admin_client: Client
     delete = reverse("admin:jobledger_alertdestination_delete", args=[admins.pk])
     assert admin_client.post(delete, {"post": "yes"}).status_code == 403
     assert "delete_selected" not in admin_client.get(LIST).text
-    admin_client.post(page(admins), {"name": admins.name})
+    save(admin_client, page(admins), {"name": admins.name})
     admins.refresh_from_db()
     assert (admins.enabled, admins.kind) == (False, DestinationKind.ADMINS)
 

@@ -11,6 +11,7 @@ from django.urls import reverse
 from jobledger.admin.alerts.rules import KINDS, RuleForm
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import AlertRule, AuditEntry
+from tests.unit.jobledger.admin.change_forms import hidden_in, save
 from tests.unit.jobledger.admin.schedules.schedules import unreadable
 from tests.unit.jobledger.alerts.builders import destination, rule
 from tests.unit.jobledger.schedules.builders import hourly
@@ -98,7 +99,7 @@ def test_the_list_says_in_words_what_a_rule_does(admin_client: Client) -> None:
 
 def test_a_rule_of_a_job_that_is_gone_can_still_be_edited(admin_client: Client) -> None:
     stored = rule(job="gone")
-    assert admin_client.post(page(stored), posted(job="gone")).status_code == 302
+    assert save(admin_client, page(stored), posted(job="gone")).status_code == 302
 
 
 def test_every_kind_can_be_chosen_but_flapping() -> None:
@@ -108,10 +109,46 @@ def test_every_kind_can_be_chosen_but_flapping() -> None:
 def test_an_edit_is_in_the_audit_log(admin_client: Client) -> None:
     to = destination()
     stored = rule(to, name="pager")
-    admin_client.post(page(stored), posted(after_failures="3"))
+    save(admin_client, page(stored), posted(after_failures="3"))
     entry = AuditEntry.objects.get()
     assert ["After failures", "1", "3"] in entry.changes
     assert ["Destinations", "team", "nobody"] in entry.changes
+
+
+def test_an_edit_that_somebody_else_has_made_meanwhile_is_not_overwritten_unseen(
+    admin_client: Client, client: Client
+) -> None:
+    stored = rule(destination(), name="pager")
+    client.force_login(User.objects.create_superuser("ann"))
+    opened = hidden_in(admin_client, page(stored))
+    save(client, page(stored), posted(after_failures="3"))
+    refused = admin_client.post(page(stored), posted(after_failures="5") | opened)
+    assert "This alert rule was changed while you were editing it." in refused.text
+    assert "ann, " in refused.text
+    assert "After failures: 1 → 3" in refused.text
+    assert AlertRule.objects.get(name="pager").after_failures == 3
+    # The user has been told, and saves again what the form still says.
+    overwriting = {name: refused.context[name] for name in opened}
+    assert 'value="5"' in refused.text
+    assert admin_client.post(page(stored), posted(after_failures="5") | overwriting).status_code == 302
+    assert AlertRule.objects.get(name="pager").after_failures == 5
+
+
+def test_so_is_one_whose_form_has_another_mistake(admin_client: Client) -> None:
+    stored = rule(name="pager")
+    opened = hidden_in(admin_client, page(stored))
+    refused = admin_client.post(page(stored), posted(after_failures="0") | opened)
+    assert "was changed while you were editing it" not in refused.text
+    rule(name="other")
+    AlertRule.objects.filter(pk=stored.pk).update(enabled=False)
+    kept = {name: refused.context[name] for name in opened}
+    assert "was changed while" in admin_client.post(page(stored), posted() | kept).text
+
+
+def test_a_form_without_the_version_that_it_shows_is_refused(admin_client: Client) -> None:
+    stored = rule(name="pager")
+    assert admin_client.post(page(stored), posted(after_failures="3")).status_code == 200
+    assert AlertRule.objects.get(name="pager").after_failures == 1
 
 
 def test_a_viewer_reads_which_runs_it_is_about_whatever_the_times_of_the_schedule_are(client: Client) -> None:
