@@ -155,6 +155,8 @@ def record(events: Iterable[Event], book: RuleBook, now: datetime) -> None:
 def write(said: Sequence[Said], now: datetime) -> None:
     """Write the alerts, and what is to be delivered. Those that are there already are left alone."""
     alerts = [(rule, _alert(rule, event, saying, now)) for rule, event, saying in _told_once(said)]
+    # Another process may be writing the same ones. In another order, each could wait for the other.
+    alerts.sort(key=lambda each: each[1].pk)
     Alert.objects.bulk_create([alert for _, alert in alerts], ignore_conflicts=True, batch_size=500)
     deliveries = [
         AlertDelivery(
@@ -283,10 +285,10 @@ def _in_streaks(pairs: Sequence[tuple[Rule, Event]]) -> Iterator[Said]:
     ]
     if not relevant:
         return
-    states = _locked_states(relevant)
+    states = locked_states(relevant)
     changed: dict[int, AlertState] = {}
     for rule, event in relevant:
-        if (state := states.get(_state_key(rule, event))) is None:
+        if (state := states.get(state_key(rule, event))) is None:
             continue  # a success of a job that has not failed recently
         outcome = deciding.Outcome(kind=event.kind, at=event.at, count=event.count)
         streak, saying = deciding.step(rule.terms, Streak.read(state.state), outcome)
@@ -296,9 +298,9 @@ def _in_streaks(pairs: Sequence[tuple[Rule, Event]]) -> Iterator[Said]:
     _save(changed.values())
 
 
-def _locked_states(pairs: Sequence[tuple[Rule, Event]]) -> dict[tuple[str, int, str], AlertState]:
+def locked_states(pairs: Sequence[tuple[Rule, Event]]) -> dict[tuple[str, int, str], AlertState]:
     """The states of the rules for these events, locked. A failure creates a missing one."""
-    failing = {_state_key(rule, event) for rule, event in pairs if event.kind is not None}
+    failing = {state_key(rule, event) for rule, event in pairs if event.kind is not None}
     jobs, schedules = {event.job for _, event in pairs}, {event.schedule_id or 0 for _, event in pairs}
     found = AlertState.objects.filter(job__in=jobs, schedule_key__in=schedules)
     found = found.order_by("job", "schedule_key", "rule").select_for_update()
@@ -320,8 +322,10 @@ def _end_other_streaks(run: Run, book: RuleBook) -> None:
     """
     applying = [rule.key for rule in book.rules_of(run.job, run.schedule_id)]
     states = AlertState.objects.filter(job=run.job, schedule_key=run.schedule_id or 0)
-    if others := list(states.exclude(rule__in=applying).values_list("pk", flat=True)):
-        AlertState.objects.filter(pk__in=others).delete()
+    # In the order in which they are locked together.
+    others = states.exclude(rule__in=applying).order_by("rule").select_for_update()
+    if pks := list(others.values_list("pk", flat=True)):
+        AlertState.objects.filter(pk__in=pks).delete()
 
 
 def _save(states: Any) -> None:
@@ -332,7 +336,7 @@ def _save(states: Any) -> None:
     )
 
 
-def _state_key(rule: Rule, event: Event) -> tuple[str, int, str]:
+def state_key(rule: Rule, event: Event) -> tuple[str, int, str]:
     return event.job, event.schedule_id or 0, rule.key
 
 

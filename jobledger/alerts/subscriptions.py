@@ -158,6 +158,9 @@ def _forget_streaks(subscription: Subscription) -> None:
         states = states.filter(job=subscription.job)
     else:
         states = states.filter(schedule_key=subscription.schedule_id)
-    states.exclude(job__in=remaining.filter(schedule=None).values("job")).exclude(
+    states = states.exclude(job__in=remaining.filter(schedule=None).values("job")).exclude(
         schedule_key__in=remaining.exclude(schedule=None).values("schedule")
-    ).delete()
+    )
+    # In the order in which they are locked together when a run ends.
+    in_order = states.order_by("job", "schedule_key", "rule").select_for_update()
+    AlertState.objects.filter(pk__in=list(in_order.values_list("pk", flat=True))).delete()

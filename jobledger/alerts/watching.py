@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, islice
-from typing import Any
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -16,12 +15,12 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.alerts import deciding, durations
 from jobledger.alerts.deciding import Saying, Streak
-from jobledger.alerts.recording import Event, alert_id, write
+from jobledger.alerts.recording import Event, alert_id, locked_states, state_key, write
 from jobledger.alerts.rules import ATTENDED, Rule, RuleBook
 from jobledger.formats import MAX_DURATION
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind
-from jobledger.models import Alert, AlertState, Pause, Run, SchedulePolicy, Status, Trigger
+from jobledger.models import Alert, Pause, Run, SchedulePolicy, Status, Trigger
 from jobledger.models.states import WAITING_SINCE
 from jobledger.paging import is_after
 
@@ -59,9 +58,7 @@ def _write_new(noticed: list[Noticed], now: datetime) -> None:
     if not new:
         return
     with transaction.atomic():
-        for rule, event, saying in new:
-            if saying.kind is AlertKind.SILENT:
-                _expect_recovery(rule, event, saying.facts["since"])
+        _expect_recovery([each for each in new if each[2].kind is AlertKind.SILENT])
         write(new, now)
 
 
@@ -167,13 +164,13 @@ def _silence(schedule_id: int, job: registry.Job, changed_at: datetime) -> _Sile
     return _Silence(since=since, pauses=times)
 
 
-def _expect_recovery(rule: Rule, event: Event, since: datetime) -> None:
+def _expect_recovery(silent: Sequence[Noticed]) -> None:
     """Let the next success be told as a recovery."""
-    key: dict[str, Any] = {"job": event.job, "schedule_key": event.schedule_id or 0, "rule": rule.key}
-    AlertState.objects.get_or_create(**key)
-    state = AlertState.objects.select_for_update().get(**key)
-    state.state = deciding.silent(Streak.read(state.state), since).as_json()
-    state.save(update_fields=["state"])
+    states = locked_states([(rule, event) for rule, event, _ in silent]) if silent else {}
+    for rule, event, saying in silent:
+        state = states[state_key(rule, event)]
+        state.state = deciding.silent(Streak.read(state.state), saying.facts["since"]).as_json()
+        state.save(update_fields=["state"])
 
 
 def _rules_about(book: RuleBook, kind: AlertKind, run: Run) -> list[Rule]:

@@ -5,8 +5,9 @@ and those with some no further query. It is part of a schedule's ``timing``: bea
 an edit of the schedules that use it.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from jobledger.calendars import use
@@ -39,19 +40,30 @@ def assign(schedule_id: int, not_on: Iterable[Calendar], only_on: Iterable[Calen
 def refresh(policies: QuerySet[SchedulePolicy]) -> set[int]:
     """Renew the copies of these policies that are out of date; returns their schedules, to be synced."""
     links = ScheduleCalendar.objects.filter(schedule=OuterRef("pk"))
-    relevant = list(policies.filter(~Q(calendars="") | Exists(links)).only("pk", "calendars", "left_out"))
-    if not relevant:
-        return set()
-    used = _used_by([policy.pk for policy in relevant])
-    outdated: list[SchedulePolicy] = []
-    for policy in relevant:
+    relevant = policies.filter(~Q(calendars="") | Exists(links)).only("pk", "calendars", "left_out")
+    outdated = sorted(policy.pk for policy in _outdated(list(relevant)))
+    for first in range(0, len(outdated), BATCH):
+        with transaction.atomic():
+            # Read again, since another one of their calendars may just have been changed.
+            locked = SchedulePolicy.objects.filter(pk__in=outdated[first : first + BATCH]).order_by("pk")
+            SchedulePolicy.objects.bulk_update(
+                _outdated(list(locked.select_for_update(no_key=True))), ["calendars"]
+            )
+    return set(outdated)
+
+
+def _outdated(policies: Sequence[SchedulePolicy]) -> list[SchedulePolicy]:
+    """Those with another copy than they should have, which they get, but which is not saved."""
+    if not policies:
+        return []
+    used, outdated = _used_by([policy.pk for policy in policies]), list[SchedulePolicy]()
+    for policy in policies:
         not_on, only_on = used.get(policy.pk, ([], []))
         copy = copy_of(not_on, only_on, policy.left_out)
         if copy != policy.calendars:
             policy.calendars = copy
             outdated.append(policy)
-    SchedulePolicy.objects.bulk_update(outdated, ["calendars"], batch_size=BATCH)
-    return {policy.pk for policy in outdated}
+    return outdated
 
 
 def _used_by(schedule_ids: Collection[int]) -> dict[int, tuple[list[Calendar], list[Calendar]]]:

@@ -66,7 +66,7 @@ def pause(schedule: PeriodicTask | None, terms: Terms, *, now: datetime) -> tupl
 
     An active pause gets the new end and user. Its reason and ``on_resume`` change only if they are given.
     """
-    current = list(active_pauses(schedule, now).select_for_update())
+    current = list(active_pauses(schedule, now).order_by("pk").select_for_update())
     pauses = _with_terms(current or [Pause(schedule=schedule, since=now)], terms, now)
     for each in pauses:
         each.save()
@@ -76,7 +76,7 @@ def pause(schedule: PeriodicTask | None, terms: Terms, *, now: datetime) -> tupl
 @transaction.atomic
 def resume(schedule: PeriodicTask | None, *, now: datetime) -> int:
     """End the active pauses; returns how many. Pauses that start later are left alone."""
-    current = list(active_pauses(schedule, now).select_for_update())
+    current = list(active_pauses(schedule, now).order_by("pk").select_for_update())
     for each in current:
         each.until = now
         # Not a queryset update: the post_save signal makes beat plan again.
@@ -87,7 +87,7 @@ def resume(schedule: PeriodicTask | None, *, now: datetime) -> int:
 @transaction.atomic
 def pause_all(schedule_ids: Collection[int], terms: Terms, *, now: datetime) -> None:
     """Pause each of the schedules, as ``pause`` does for one."""
-    current = list(_active_pauses_of(schedule_ids, now).select_for_update())
+    current = list(_active_pauses_of(schedule_ids, now).order_by("pk").select_for_update())
     fresh = sorted(set(schedule_ids) - {each.schedule_id for each in current})
     pauses = _with_terms([*current, *(Pause(schedule_id=pk, since=now) for pk in fresh)], terms, now)
     Pause.objects.bulk_update(current, ["until", "username", "user", "reason", "on_resume"], batch_size=BATCH)
@@ -98,7 +98,7 @@ def pause_all(schedule_ids: Collection[int], terms: Terms, *, now: datetime) -> 
 @transaction.atomic
 def resume_all(schedule_ids: Collection[int], *, now: datetime) -> set[int]:
     """End the active pauses of these schedules; returns the ids of the schedules that were paused."""
-    current = list(_active_pauses_of(schedule_ids, now).select_for_update())
+    current = list(_active_pauses_of(schedule_ids, now).order_by("pk").select_for_update())
     Pause.objects.filter(pk__in=[each.pk for each in current]).update(until=now)
     resumed = {each.schedule_id for each in current if each.schedule_id is not None}
     reconciliation.recheck_held(resumed, now)

@@ -50,7 +50,10 @@ def recheck_held(schedule_ids: Collection[int] | None, now: datetime) -> None:
         held = held.filter(schedule__in=schedule_ids)
     due_at = Case(When(is_held, then=Value(now)), default=F("due_at"))
     look_at = Case(When(waits_for_others, then=Value(now)), default=F("look_at"))
-    if held.update(due_at=due_at, look_at=look_at):
+    with transaction.atomic(savepoint=False):
+        in_order = held.order_by("pk").select_for_update().values("pk")
+        changed = NextSlot.objects.filter(pk__in=in_order).update(due_at=due_at, look_at=look_at)
+    if changed:
         wake_up.beats()
 
 

@@ -190,16 +190,6 @@ def each(schedules: QuerySet[PeriodicTask]) -> Iterator[tuple[str, PeriodicTask 
                 yield names[pk], loaded.schedules.get(pk), loaded.unreadable.get(pk, "")
 
 
-def locked() -> QuerySet[PeriodicTask]:
-    """Schedules to be edited, with a lock on their rows until the end of the transaction.
-
-    It excludes other edits, but not new runs that refer to a schedule: beat, which records them while it
-    holds the schedule's row in the ledger, and an edit, which needs that row last, would wait for each other.
-    """
-    found: QuerySet[PeriodicTask] = PeriodicTask.objects.select_for_update(no_key=True)
-    return found
-
-
 def timed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
     """Add the schedules' times, their policies, their ``timing`` and their ``target``."""
     timed: QuerySet[PeriodicTask] = _complete(schedules).annotate(timing=TIMING, target=TARGET)

@@ -17,6 +17,7 @@ from jobledger.admin.rights import User
 from jobledger.models import Run, SchedulePolicy, Trigger
 from jobledger.runs import dispatch, limits
 from jobledger.runs.publishing import delivery
+from jobledger.schedules import locking
 from jobledger.schedules.documents import versions_of
 from jobledger.schedules.documents.keys import with_enabled
 from jobledger.schedules.due import ledger, slot_runs
@@ -27,6 +28,7 @@ def set_enabled(user: User, schedules: QuerySet[PeriodicTask], *, enabled: bool)
     """Enable or disable the schedules from now on; returns those that were not so before."""
     changed = list(schedules.exclude(enabled=enabled))
     ids = [schedule.pk for schedule in changed]
+    locking.lock(ids)
     before = versions_of(ids)
     # Otherwise, django-celery-beat's own scheduler would start what was due while it was disabled.
     restarted: dict[str, Any] = {"last_run_at": None, "date_changed": clock.now()} if enabled else {}

@@ -29,14 +29,13 @@ from jobledger.models import (
     AlertRule,
     AuditEntry,
     Backfill,
-    DeclaredSchedule,
     Feed,
     Pause,
     Predecessor,
     SchedulePolicy,
     Subscription,
 )
-from jobledger.schedules import stored_schedules
+from jobledger.schedules import locking
 from jobledger.schedules.documents import NotRepresentableError, complete_document_of, named
 from jobledger.schedules.documents.keys import Document
 
@@ -142,21 +141,23 @@ def delete_schedules(user: User | str, schedules: Sequence[PeriodicTask]) -> Non
 def delete_schedule_seen(user: User, schedule: PeriodicTask, version: str | None) -> None:
     """Delete the schedule, if it is still as in this version. Raises ConflictError."""
     if version is not None:
-        # In the order in which a sync locks them.
-        list(DeclaredSchedule.objects.select_for_update().filter(schedule=schedule))
-        stored = stored_schedules.locked().filter(pk=schedule.pk).first()
+        locking.lock_with_declarations([schedule.pk])
+        stored = PeriodicTask.objects.filter(pk=schedule.pk).first()
         if stored is None or snapshot_of(stored, SchedulePolicy.of(stored)).version != version:
             raise ConflictError
     delete_schedules(user, [schedule])
 
 
 def log_deletions(user: User | str, schedules: Iterable[PeriodicTask]) -> list[AuditEntry]:
-    """Record what is about to be deleted in the audit log: the schedules, and their alert rules."""
+    """Record what is about to be deleted in the audit log: the schedules, and their alert rules.
+
+    Also locks what the deletion changes, in the order in which others lock it.
+    """
     entries: list[AuditEntry] = []
     found = without_unreadable_times(schedules)
-    # A sync locks these before the schedules. Locked later, each could wait for the other for ever.
     ids = [schedule.pk for schedule in found]
-    list(DeclaredSchedule.objects.select_for_update().filter(schedule__in=ids).order_by("pk"))
+    locking.lock_with_declarations(ids)
+    locking.detach_runs(ids)
     for schedule in found:
         changes = changes_between(snapshot_of(schedule, SchedulePolicy.of(schedule)), None)
         before = _version_of(schedule)

@@ -15,7 +15,7 @@ from jobledger.admin.schedules.snapshot import changes_between, fingerprint, sna
 from jobledger.admin.schedules.status import unreadable_of
 from jobledger.conf import settings
 from jobledger.models import DeclaredSchedule, SchedulePolicy
-from jobledger.schedules import stored_schedules
+from jobledger.schedules import locking
 from jobledger.schedules.declared import Declared, by_name
 from jobledger.schedules.declared.merge import Merge, State
 from jobledger.schedules.declared.merged import merged
@@ -122,7 +122,7 @@ def settle(user: User, schedule: PeriodicTask, field: str, *, is_code_right: boo
     """
     # In the order in which a sync locks them.
     record = DeclaredSchedule.objects.select_for_update().filter(schedule=schedule).first()
-    stored = stored_schedules.locked().filter(pk=schedule.pk).first()
+    stored = locking.locked().filter(pk=schedule.pk).first()
     origin = origins([stored]).get(stored.pk) if stored else None
     if record is None or stored is None or origin is None or origin.version != version:
         raise OriginConflictError

@@ -137,9 +137,11 @@ def take_back() -> None:
     for message_id, destination_id in list(_unsent.items()):
         unsent = AlertDelivery.objects.filter(message=message_id, state=DeliveryState.SENDING)
         waiting = {"state": DeliveryState.WAITING, "message": None, "changed_at": clock.now()}
+        ours = AlertDestination.objects.filter(pk=destination_id, busy_by=IDENTITY)
         with transaction.atomic():
-            if unsent.update(**waiting, attempts=F("attempts") - 1):
-                ours = AlertDestination.objects.filter(pk=destination_id, busy_by=IDENTITY)
+            # First, as in `claim`.
+            is_ours = bool(ours.select_for_update().values_list("pk", flat=True))
+            if unsent.update(**waiting, attempts=F("attempts") - 1) and is_ours:
                 ours.update(busy_until=None)
         del _unsent[message_id]
 
@@ -195,12 +197,13 @@ def _without_unwanted(claimed: Claimed) -> Claimed | None:
     wanted = subscriptions.wanted(claimed.destination, claimed.alerts)
     unwanted = _sent(claimed).exclude(alert__in=wanted.alerts)
     with transaction.atomic():
+        if not wanted.alerts:
+            _claimed_destination(claimed).update(busy_until=None)
         unwanted.update(
             state=DeliveryState.WITHDRAWN, changed_at=clock.now(), message=None, error=wanted.why_others_not
         )
-        if not wanted.alerts:
-            _claimed_destination(claimed).update(busy_until=None)
-            return None
+    if not wanted.alerts:
+        return None
     return replace(claimed, alerts=wanted.alerts)
 
 
@@ -230,7 +233,7 @@ def _mark_interrupted(deliveries: QuerySet[AlertDelivery], now: datetime) -> Non
 def _record_success(claimed: Claimed) -> None:
     now = clock.now()
     with transaction.atomic():
-        _sent(claimed).update(state=DeliveryState.DELIVERED, changed_at=now, error="")
+        # First, as in `claim`.
         _claimed_destination(claimed).update(
             busy_until=None,
             not_before=now + timedelta(seconds=settings.ALERT_INTERVAL_SECONDS),
@@ -238,16 +241,17 @@ def _record_success(claimed: Claimed) -> None:
             error="",
             delivered_at=now,
         )
+        _sent(claimed).update(state=DeliveryState.DELIVERED, changed_at=now, error="")
     logger.info("Delivered to %s: %d alerts", claimed.destination.name, len(claimed.alerts))
 
 
 def _record_failure(claimed: Claimed, error: str) -> None:
     now, failures = clock.now(), claimed.destination.failures + 1
     with transaction.atomic():
-        _sent(claimed).update(state=DeliveryState.WAITING, changed_at=now, error=error, message=None)
         _claimed_destination(claimed).update(
             busy_until=None, not_before=now + backoff(failures), failures=failures, error=error
         )
+        _sent(claimed).update(state=DeliveryState.WAITING, changed_at=now, error=error, message=None)
     logger.warning("Cannot deliver alerts to %s: %s", claimed.destination.name, error)
 
 

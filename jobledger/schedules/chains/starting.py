@@ -130,7 +130,9 @@ def _look(
     if not complete:
         _forget_superfluous(known, now)
         return [], _look_again(known, None, now)
-    decision = _decide(schedule, times, complete, pauses, now)
+    if not _are_unlocked([each.link.pk for each in known]):
+        return [], now + SHORTEST
+    decision = _decide(schedule, times, complete, now)
     target = slot_runs.target_of(schedule)
     due = DueSlots(schedule=schedule, target=target, records=decision.records)
     runs = ledger.record([due], now) if decision.records else []
@@ -267,9 +269,21 @@ def _count(known: Sequence[_Known], counted: Sequence[Round]) -> None:
 
 
 def _forget_superfluous(known: Sequence[_Known], now: datetime) -> None:
-    for each, until in zip(known, superfluous([each.ends for each in known], now), strict=True):
-        if until is not None:
-            Predecessor.objects.filter(pk=each.link.pk).update(counted_until=until)
+    until = dict(
+        zip([each.link.pk for each in known], superfluous([each.ends for each in known], now), strict=True)
+    )
+    forgotten = [pk for pk, time in until.items() if time is not None]
+    for pk in forgotten if forgotten and _are_unlocked(forgotten) else ():
+        Predecessor.objects.filter(pk=pk).update(counted_until=until[pk])
+
+
+def _are_unlocked(links: Sequence[int]) -> bool:
+    """Lock the links, unless an edit has locked one of them, or has deleted it.
+
+    It needs the follower's row in the ledger next, which beat holds, and must not be waited for.
+    """
+    unlocked = Predecessor.objects.filter(pk__in=links).order_by("pk").select_for_update(skip_locked=True)
+    return len(unlocked.values_list("pk", flat=True)) == len(links)
 
 
 def _note_starts(schedule: PeriodicTask, known: Sequence[_Known], decision: _Decision) -> None:

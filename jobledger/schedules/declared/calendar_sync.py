@@ -20,7 +20,7 @@ _AS_DECLARED = "as declared in code"
 @transaction.atomic
 def sync(name: str, entries: str, *, dry_run: bool = False, is_reset: bool = False) -> Outcome:
     """Apply one calendar; with ``is_reset``, whatever users have edited."""
-    # As for schedules (`stored_schedules.locked`): an edit may be adding the calendar to one.
+    # As for schedules (`locking.locked`): an edit may be adding the calendar to one.
     stored = Calendar.objects.select_for_update(no_key=True).filter(name=name).first()
     if stored is None:
         if not dry_run:

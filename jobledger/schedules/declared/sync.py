@@ -19,7 +19,7 @@ from jobledger import clock
 from jobledger.escapes import escaped
 from jobledger.jobs import registry
 from jobledger.models import Calendar, DeclaredSchedule, SchedulePolicy
-from jobledger.schedules import audit, calendars, stored_schedules
+from jobledger.schedules import audit, calendars, locking
 from jobledger.schedules.chains import links
 from jobledger.schedules.chains.cycles import path_of
 from jobledger.schedules.declared import (
@@ -116,7 +116,7 @@ def resolve(record_pk: int, field: str, *, is_code_right: bool) -> None:
     """
     record = DeclaredSchedule.objects.select_for_update().get(pk=record_pk)
     one = by_name().get(record.name)
-    schedule = stored_schedules.locked().filter(pk=record.schedule_id).first()
+    schedule = locking.locked().filter(pk=record.schedule_id).first()
     if one is None or schedule is None:
         raise UnknownScheduleError(f"The schedule {record.name!r} is not declared in code.")
     code, stored = declared_values(one), stored_values(schedule)
@@ -153,7 +153,7 @@ def _retried(step: Callable[[], Outcome]) -> Outcome:
 @transaction.atomic
 def _sync(one: Declared, *, dry_run: bool = False, is_reset: bool = False) -> Outcome:
     record = _record(one, dry_run=dry_run)
-    schedule = stored_schedules.locked().filter(pk=record.schedule_id).first()
+    schedule = locking.locked().filter(pk=record.schedule_id).first()
     # A user and the code agreed that it should not exist; now the code declares it again.
     is_deleted = schedule is None and bool(record.declared) and record.orphaned_at is None
     if is_deleted and not is_reset:
@@ -173,7 +173,7 @@ def _record(one: Declared, *, dry_run: bool) -> DeclaredSchedule:
 
 def _add(one: Declared, record: DeclaredSchedule, *, dry_run: bool, is_reset: bool) -> Outcome:
     """Create the schedule, or adopt one of its name that users have made for the same job."""
-    existing = stored_schedules.locked().filter(name=one.name).first()
+    existing = locking.locked().filter(name=one.name).first()
     if existing is None:
         return _create(one, record, dry_run=dry_run)
     is_linked = DeclaredSchedule.objects.filter(schedule=existing).exists()
@@ -238,7 +238,7 @@ def _orphan(record_pk: int, *, dry_run: bool) -> Outcome | None:
     record = DeclaredSchedule.objects.select_for_update().filter(pk=record_pk).first()
     if record is None or may_be_declared(record):
         return None
-    schedule = stored_schedules.locked().filter(pk=record.schedule_id).first()
+    schedule = locking.locked().filter(pk=record.schedule_id).first()
     if schedule is None:
         if not dry_run:
             record.delete()

@@ -19,6 +19,7 @@ than that remains due for its newer slots, and schedules that did not fit remain
 
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -34,7 +35,7 @@ from jobledger.models import NextSlot, ProcessKind, Reason, Run, SchedulePolicy,
 from jobledger.runs.publishing import wake_up
 from jobledger.runs.service.code_version import code_version
 from jobledger.runs.service.presence import present
-from jobledger.schedules import adoption, stored_schedules
+from jobledger.schedules import adoption, locking, stored_schedules
 from jobledger.schedules.due import former_slots, limits, once, slot_runs
 from jobledger.schedules.due.backlog import Backlog, DueSlots
 from jobledger.schedules.pause_lookup import PauseLookup
@@ -97,8 +98,9 @@ def sync(schedule_ids: Collection[int], now: datetime, *, is_beat: bool = False)
     Beat also takes over schedules that another scheduler has run.
     """
     with transaction.atomic():
-        known = NextSlot.objects.select_for_update().in_bulk(schedule_ids)
-        new = (NextSlot(pk=pk, handled_until=now, timing="") for pk in set(schedule_ids) - set(known))
+        known = NextSlot.objects.order_by("pk").select_for_update().in_bulk(schedule_ids)
+        missing = sorted(set(schedule_ids) - set(known))
+        new = (NextSlot(pk=pk, handled_until=now, timing="") for pk in missing)
         _advance([*known.values(), *new], now, is_beat=is_beat)
         if not is_beat:
             wake_up.beats()
@@ -161,17 +163,19 @@ def update_run_counts(runs: Sequence[Run], now: datetime) -> None:
     """Maintain django-celery-beat's own fields, for other tools and for switching back to its scheduler.
 
     That would start whatever was due after ``last_run_at``, so missed and skipped slots count for it. This
-    is kept out of ``record_due``, because an edit locks the schedule before its ``NextSlot``: locking them in
-    the opposite order could deadlock.
+    is kept out of ``record_due``, which has locked the ``NextSlot``: see ``locking``.
     """
     counts = Counter(run.schedule_id for run in runs if run.status == Status.QUEUED)
     recorded = {run.schedule_id for run in runs}
     # A single statement, unless missed slots are being caught up on.
-    for count in {counts[pk] for pk in recorded}:
-        schedules = PeriodicTask.objects.filter(pk__in=[pk for pk in recorded if counts[pk] == count])
-        # It would not run a one-off schedule again that has been counted, even if a user enables it again.
-        total = Case(When(one_off=True, then=0), default=F("total_run_count") + count)
-        schedules.update(last_run_at=now, total_run_count=total)
+    with transaction.atomic() if len(recorded) > 1 else nullcontext():
+        if len(recorded) > 1:
+            locking.lock(pk for pk in recorded if pk is not None)
+        for count in {counts[pk] for pk in recorded}:
+            schedules = PeriodicTask.objects.filter(pk__in=[pk for pk in recorded if counts[pk] == count])
+            # It would not run a one-off schedule again that has been counted, even if it is enabled again.
+            total = Case(When(one_off=True, then=0), default=F("total_run_count") + count)
+            schedules.update(last_run_at=now, total_run_count=total)
 
 
 class PlanCache:
@@ -214,11 +218,11 @@ def _advance(
 ) -> list[Run]:
     """Record what was due and update the next slots; returns the runs that were written.
 
-    With ``max_records``, schedules are left as they are once there are so many, or while they are edited.
+    With ``max_records``, schedules are left as they are once there are so many. One that runs only once is
+    left as it is while it is edited.
     """
     loaded = stored_schedules.load([row.pk for row in rows])
-    if max_records is not None:
-        rows = once.without_edited(rows, loaded)
+    rows = once.without_edited(rows, loaded)
     found = _add_missing_policies(loaded, now)
     for row in rows:
         if schedule := loaded.schedules.get(row.pk):

@@ -27,7 +27,7 @@ def without_edited(rows: Sequence[NextSlot], loaded: Loaded) -> Sequence[NextSlo
     """The rows without those of such schedules that somebody is editing.
 
     The edit, which has locked the schedule that is to be disabled, needs its row next, and records what was
-    due.
+    due. If it is this transaction's own, nothing is left out.
     """
     once = [pk for pk, schedule in loaded.schedules.items() if schedule.one_off]
     if not once:

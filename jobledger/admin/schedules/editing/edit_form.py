@@ -30,7 +30,7 @@ from jobledger.admin.schedules.editing.target import TargetForm, selected_job, s
 from jobledger.admin.schedules.snapshot import Snapshot, changes_between, snapshot_of
 from jobledger.jobs import json_text, registry
 from jobledger.models import Pause, SchedulePolicy
-from jobledger.schedules import stored_schedules, stored_times
+from jobledger.schedules import locking, stored_schedules, stored_times
 from jobledger.schedules.chains import links
 from jobledger.schedules.forecasts.preview import Preview, preview
 from jobledger.schedules.pause_lookup import PauseLookup
@@ -283,7 +283,7 @@ class EditForm:
         """Lock the schedule's row. Raises ConflictError if the schedule has changed."""
         if self.stored is None:
             return None
-        found = stored_schedules.locked().filter(pk=self.stored.pk).first()
+        found = locking.locked().filter(pk=self.stored.pk).first()
         current = snapshot_of(found, SchedulePolicy.of(found)) if found else None
         if current is None or current.version != self._data.get(VERSION):
             raise ConflictError

@@ -15,6 +15,7 @@ from enum import StrEnum
 from itertools import islice
 from operator import attrgetter
 from types import MappingProxyType
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django_celery_beat.models import PeriodicTask
@@ -29,6 +30,7 @@ from jobledger.admin.schedules.snapshot import Snapshot, changes_between
 from jobledger.admin.schedules.versions import calendars, filling, rules
 from jobledger.jobs.secrets import MASK
 from jobledger.models import Calendar, CalendarKind, DeclaredSchedule
+from jobledger.schedules import locking
 from jobledger.schedules.chains import links
 from jobledger.schedules.chains.cycles import cycle_in, path_of
 from jobledger.schedules.documents import (
@@ -104,7 +106,9 @@ def import_schedules(
     """
     try:
         with transaction.atomic():
-            found = _Import(file, user, renamed=renamed_in(file)).outcomes(prune=prune)
+            renamed = renamed_in(file)
+            locking.lock_with_declarations(_affected(file, renamed, prune=prune))
+            found = _Import(file, user, renamed=renamed).outcomes(prune=prune)
             transaction.set_rollback(dry_run)
     except (ConflictError, IntegrityError) as error:
         raise MeanwhileChangedError(str(error)) from error
@@ -126,6 +130,7 @@ def save_schedules(
     """
     try:
         with transaction.atomic():
+            locking.lock_with_declarations(_affected(file, renamed))
             found = _Import(file, user, versions=versions, renamed=renamed, accepts_past=False)
             return found.outcomes_of_schedules()
     except (ConflictError, IntegrityError) as error:
@@ -149,11 +154,18 @@ def renamed_in(file: ScheduleFile) -> dict[str, str]:
     return {new: old for old, new in found.items()}
 
 
-def _stored_among(names: Iterable[str]) -> Iterator[str]:
-    """Those of these names that stored schedules have."""
+def _stored_among(names: Iterable[str], field: str = "name") -> Iterator[Any]:
+    """Those of these names that stored schedules have, or another field of these schedules."""
     rest = iter(names)
     while batch := list(islice(rest, _BATCH_SIZE)):
-        yield from PeriodicTask.objects.filter(name__in=batch).values_list("name", flat=True)
+        yield from PeriodicTask.objects.filter(name__in=batch).values_list(field, flat=True)
+
+
+def _affected(file: ScheduleFile, renamed: Mapping[str, str], *, prune: bool = False) -> Iterable[int]:
+    """The ids of the stored schedules that may change. Edits of some of them may be waiting for others."""
+    if prune:
+        return [each.pk for each in PeriodicTask.objects.only("pk")]
+    return _stored_among([*file.documents, *renamed.values()], "pk")
 
 
 class _Import:
