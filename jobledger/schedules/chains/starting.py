@@ -97,14 +97,13 @@ def advance(now: datetime) -> list[Run]:
     with transaction.atomic():
         rows = list(due.order_by("look_at").select_for_update(skip_locked=True)[:BATCH])
         loaded = stored_schedules.load([row.pk for row in rows])
-        pauses = PauseLookup([row.pk for row in rows], now - timedelta(days=1))
-        return [run for row in rows for run in _try(row, loaded.schedules.get(row.pk), pauses, now)]
+        return [run for row in rows for run in _try(row, loaded.schedules.get(row.pk), now)]
 
 
-def _try(row: NextSlot, schedule: PeriodicTask | None, pauses: PauseLookup, now: datetime) -> list[Run]:
+def _try(row: NextSlot, schedule: PeriodicTask | None, now: datetime) -> list[Run]:
     try:
         with transaction.atomic():
-            runs, look_at = _look(row, schedule, pauses, now)
+            runs, look_at = _look(row, schedule, now)
     except Error:
         raise
     except Exception:  # beat must go on, with this one later
@@ -115,9 +114,7 @@ def _try(row: NextSlot, schedule: PeriodicTask | None, pauses: PauseLookup, now:
     return runs
 
 
-def _look(
-    row: NextSlot, schedule: PeriodicTask | None, pauses: PauseLookup, now: datetime
-) -> tuple[list[Run], datetime | None]:
+def _look(row: NextSlot, schedule: PeriodicTask | None, now: datetime) -> tuple[list[Run], datetime | None]:
     """What was recorded, and when to look again; None if it is no follower, or is broken."""
     if schedule is None or not schedule.policy.after or row.broken:
         return [], None
@@ -189,16 +186,14 @@ def starts_followers(run: Run, condition: After) -> bool:
     return run.status in _EXECUTED or was_executed
 
 
-def _decide(
-    schedule: PeriodicTask, times: Times, complete: Sequence[Round], pauses: PauseLookup, now: datetime
-) -> _Decision:
+def _decide(schedule: PeriodicTask, times: Times, complete: Sequence[Round], now: datetime) -> _Decision:
     left_out = {each.slot: why for each in complete if each.starts and (why := _left_out(times, each))}
     starting = {
         at: each
         for at, each in _by_completion(complete)
         if each.starts and each.slot not in left_out and times.window.contains(each.slot)
     }
-    plan = _plan(schedule, times, tuple(starting), pauses, now)
+    plan = _plan(schedule, times, tuple(starting), now)
     waiting = {each.slot for at, each in starting.items() if plan and at > plan.handled_until}
     counted = list(takewhile(lambda each: each.slot not in waiting, complete))
     is_over = {each.slot for each in counted}
@@ -224,7 +219,7 @@ def _by_completion(complete: Sequence[Round]) -> Iterator[tuple[datetime, Round]
 
 
 def _plan(
-    schedule: PeriodicTask, times: Times, completed: tuple[datetime, ...], pauses: PauseLookup, now: datetime
+    schedule: PeriodicTask, times: Times, completed: tuple[datetime, ...], now: datetime
 ) -> Plan | None:
     """What happens to the rounds, which are due when they are complete."""
     if not completed:
@@ -232,7 +227,8 @@ def _plan(
     return planning.plan(
         rule=Listed(times=completed),
         policy=times.policy,
-        pauses=pauses.of(schedule.pk, schedule.task),
+        # Those that were in force when the first of them was complete, however long beat has not been there.
+        pauses=PauseLookup([schedule.pk], completed[0]).of(schedule.pk, schedule.task),
         identity=schedule.pk,
         handled_until=completed[0] - RESOLUTION,
         # Another machine's clock may be ahead of this one's.

@@ -508,6 +508,15 @@ def test_a_pause_can_hold_the_latest_start_until_it_ends(first: PeriodicTask) ->
     assert states(then)[TEN] == ("queued", "after_pause")
 
 
+def test_a_pause_counts_however_long_ago_it_has_ended(first: PeriodicTask) -> None:
+    """Beat may not have been there since."""
+    then = follower("first", since=EIGHT)
+    Pause.objects.create(schedule=then, since=EIGHT, until=TEN)
+    ended(first, NINE, finished_at=NINE + MINUTE)
+    look(NOON + 3 * 24 * HOUR)
+    assert states(then)[NINE] == ("skipped", "paused")
+
+
 def test_beat_looks_again_as_soon_as_a_pause_is_ended(first: PeriodicTask) -> None:
     then = follower("first", since=EIGHT)
     pause = Pause.objects.create(schedule=then, since=NOW - HOUR, on_resume=PausedSlots.RUN_ONCE)
