@@ -60,6 +60,7 @@ class Reason(StrEnum):
     LOST_PROCESS = "lost_process"
     OUT_OF_MEMORY = "out_of_memory"
     LOST_HEARTBEAT = "lost_heartbeat"
+    NEVER_BEGAN = "never_began"
 
     # A job fails.
     BAD_OPTIONS = "bad_options"

@@ -952,17 +952,24 @@ class Migration(migrations.Migration):
                 ("attempt", models.PositiveIntegerField(default=1)),
                 ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
                 (
-                    "waiting_since",
-                    models.DateTimeField(
-                        blank=True,
-                        help_text="Since when runs of its schedule have been waiting, if it has superseded some of them.",
-                        null=True,
+                    "deaths_before_start",
+                    models.PositiveSmallIntegerField(
+                        default=0,
+                        help_text="How many processes have died that were about to begin this attempt.",
                     ),
                 ),
                 (
                     "sent_at",
                     models.DateTimeField(
                         blank=True, help_text="When the message of an ordinary task was sent.", null=True
+                    ),
+                ),
+                (
+                    "waiting_since",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="Since when runs of its schedule have been waiting, if it has superseded some of them.",
+                        null=True,
                     ),
                 ),
                 (

@@ -215,6 +215,9 @@ class Run(ResourceUse):
         null=True, blank=True, help_text="When a queued run's message is published, or published again."
     )
     publish_count = models.PositiveIntegerField(default=0, help_text="How many times it was published.")
+    deaths_before_start = models.PositiveSmallIntegerField(
+        default=0, help_text="How many processes have died that were about to begin this attempt."
+    )
     waiting_since = models.DateTimeField(
         null=True,
         blank=True,

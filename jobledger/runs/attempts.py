@@ -287,6 +287,7 @@ def _queue_again(
         attempt=F("attempt") + 1,
         publish_after=publish_after or at,
         publish_count=publish_count,
+        deaths_before_start=0,
         start_after=at,
         start_before=None,
         started_at=None,

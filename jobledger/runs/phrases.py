@@ -316,6 +316,13 @@ def _process(facts: Facts) -> str:
     return f"its process ({facts.text('worker')})" if facts.text("worker") else "its process"
 
 
+def _never_began(facts: Facts) -> Phrase:
+    ended = _after("by ", facts.text("signal")) or _after("with exit code ", facts.text("exit_code"))
+    ended = "for want of memory" if facts.text("out_of_memory") else ended
+    last = f", the last one ({facts.text('worker')}) {ended}" if ended else ""
+    return f"{facts.text('deaths')} processes in a row died before the job could begin{last}".lstrip()
+
+
 def _exit_code(facts: Facts) -> Phrase:
     return _error(facts) or f"the job exited with code {facts.run.exit_code}"
 
@@ -376,6 +383,7 @@ _PHRASES: Mapping[Reason | None, Callable[[Facts], Phrase]] = {
     Reason.OUT_OF_MEMORY: _out_of_memory,
     Reason.LOST_PROCESS: _lost_process,
     Reason.LOST_HEARTBEAT: _lost_heartbeat,
+    Reason.NEVER_BEGAN: _never_began,
     Reason.BAD_OPTIONS: _error,
     Reason.UNKNOWN_JOB: _error,
     Reason.COMMAND_ERROR: _error,

@@ -42,7 +42,10 @@ LATE = timedelta(seconds=60)
 SILENT = timedelta(seconds=30)
 
 # Reasons whose phrase includes the error, which does not explain enough by itself.
-_NEEDS_PHRASE = (Reason.LOST_PROCESS, Reason.OUT_OF_MEMORY, Reason.SIGNAL, Reason.NO_MESSAGE)
+_NEEDS_PHRASE = (
+    *(Reason.LOST_PROCESS, Reason.OUT_OF_MEMORY, Reason.SIGNAL),
+    *(Reason.NO_MESSAGE, Reason.NEVER_BEGAN),
+)
 
 
 def sentence(run: Run, now: datetime, *, holder: Why | None = None, error: str | None = None) -> Sentence:
@@ -90,7 +93,7 @@ def explanation(row: Run | RunAttempt) -> str:
     if facts.error and facts.reason not in _NEEDS_PHRASE:
         return facts.error
     phrase = str(phrase_of(facts))
-    return f"{phrase[0].upper()}{phrase[1:]}.{killed(facts)}" if phrase else ""
+    return f"{phrase[0].upper()}{phrase[1:]}.{killed(facts)}{_advice(facts)}" if phrase else ""
 
 
 def explained(status: Status, why: Why) -> str:
@@ -148,12 +151,20 @@ def _why_queued(facts: Facts) -> Phrase:
     if facts.reason is Reason.RETRY and (not run.publish_count or "." in run.job):
         return phrase_of(facts)
     since = exact(run.queued_at)
+    if run.deaths_before_start:
+        return _died_before_start(run)
     if run.start_after is not None and run.attempt == 1 and not run.publish_count:
         return f"it was enqueued to start at {exact(run.start_after)}"
     if not run.publish_count:
         return f"not yet recorded as published (since {since})"
     times = "" if run.publish_count == 1 else f" (published {run.publish_count} times)"
     return f"not picked up by a worker since {since}{times}"
+
+
+def _died_before_start(run: Run) -> str:
+    count = run.deaths_before_start
+    died = "a process has" if count == 1 else f"{count} processes have"
+    return f"{died} died before the job could begin; queued since {exact(run.queued_at)}"
 
 
 def _running(facts: Facts, now: datetime) -> Phrase:
@@ -189,7 +200,18 @@ def _failed(facts: Facts) -> Phrase:
     with_code = f" with exit code {code}" if code is not None else ""
     says_no_more = facts.reason is Reason.EXIT_CODE and not facts.error
     because = "" if says_no_more else _because(facts)
-    return f"Failed{_after(facts)}{with_code}{_on_attempt(facts)}" + because + "." + killed(facts)
+    told = killed(facts) + _advice(facts)
+    return f"Failed{_after(facts)}{with_code}{_on_attempt(facts)}" + because + "." + told
+
+
+def _advice(facts: Facts) -> str:
+    """A sentence that says what to do, where nothing that the job has written can tell; empty otherwise."""
+    if facts.reason is not Reason.NEVER_BEGAN:
+        return ""
+    return (
+        " What is executed before the job may be the cause, such as its concurrency_key: look into its "
+        "worker's log, and run it again once that is mended."
+    )
 
 
 def _timed_out(facts: Facts) -> Phrase:

@@ -17,7 +17,8 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.jobs.json_text import readable
 from jobledger.jobs.options import OptionsError, check_bounds
 from jobledger.jobs.registry import Job
-from jobledger.models import Trigger
+from jobledger.models import Run, Trigger
+from jobledger.runs import dispatch
 from jobledger.runs.dispatch import RunRequest
 from jobledger.runs.publishing import delivery
 from jobledger.tracing import context
@@ -47,6 +48,20 @@ def request_of(message: Context, job: Job, options: dict[str, Any]) -> RunReques
         start_before=_deadline(message),
         trace_context=context.of({**vars(message), **_headers(message)}),
     )
+
+
+def run_of(message: Context, job: Job) -> Run | None:
+    """The run of a message, created if need be; None if it was deleted."""
+    try:
+        return dispatch.receive(str(message.id), lambda: request_of(message, job, dict(message.kwargs or {})))
+    except Ignore:
+        return None
+
+
+def attempt_of(message: Context) -> int:
+    """The attempt of its run that the message was sent for."""
+    attempt = _headers(message).get(delivery.RUN_HEADER)
+    return attempt if isinstance(attempt, int) else 1
 
 
 def has_run(message: Context) -> bool:

@@ -8,12 +8,10 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import F
 
 from jobledger import clock
@@ -24,11 +22,7 @@ from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import outcome_of, traceback_of
-from jobledger.runs.publishing import publisher, wake_up
-from jobledger.runs.publishing.intervals import publish_interval
-
-DEATHS_DIVISOR = 4
-"""So a run that kills each process that claims it does so at intervals that grow by a quarter."""
+from jobledger.runs.publishing import publisher
 
 _lock = threading.Lock()
 _in_hand = Counter[UUID]()
@@ -66,32 +60,6 @@ def claim(run_id: UUID, *, worker: str, job: Job | None = None) -> Run | None:
         what=f"run {run_id} was claimed",
         within_seconds=MAX_OUTAGE_SECONDS,
     )
-
-
-def undo(run: Run, now: datetime) -> bool:
-    """Queue a run again that was claimed by a process that has died before it began.
-
-    The longer it has been queued, the later it is published again, for it may be what has killed the process.
-    Returns False if the claim is no longer there, or the run is to be cancelled.
-    """
-    delay = min(max(now - run.queued_at, timedelta(0)) / DEATHS_DIVISOR, publish_interval(1))
-    claim = {name: getattr(run, name) for name in ("pk", "attempt", "worker", "worker_identity")}
-    claimed = Run.objects.filter(cancel_requested_at=None, **claim).in_state(Status.RUNNING)
-    with transaction.atomic():
-        undone = claimed.update(
-            status=Status.QUEUED,
-            publish_after=now + delay,
-            publish_count=0,
-            started_at=None,
-            heartbeat_at=None,
-            worker="",
-            worker_identity="",
-            concurrency_key="",
-        )
-        if undone:
-            overlap.wake(run.concurrency_key, at_once=False)
-            wake_up.beats()
-    return undone == 1
 
 
 @ledger_connection()

@@ -142,8 +142,9 @@ def record_death(
                 OutputLog(run, salvaged.recorder).save_remaining()
             leftovers.record(run, left)
             left.clear()
-            for called in rescue.called_in(ending.pid, run.pk):
-                _end_called(called, None if handed_over else replace(outcome, usage=None))
+            for called in rescue.called_by(run.pk, ended=ending.pid):
+                has_exited_too = handed_over is None and rescue.is_called_in(ending.pid, called)
+                _end_called(called, replace(outcome, usage=None) if has_exited_too else None)
             attempts.end(run, handed_over or with_error(run, outcome))
 
     try:

@@ -27,6 +27,7 @@ from jobledger.runs import attempts
 from jobledger.runs.identity import command_line_process
 from jobledger.runs.limits import of_run as limits_of
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome
+from jobledger.runs.processes import process_tree
 from jobledger.runs.processes.resources import Usage
 
 BATCH = 100
@@ -123,11 +124,28 @@ def give_up(
     return attempts.end(run, outcome, publish_now=False)
 
 
-def called_in(process: int, parent: UUID) -> list[Run]:
-    """The running runs of jobs that this run's job has called in this process, the innermost first."""
-    worker = command_line_process(process)
-    called = list(Run.objects.filter(parent=parent, status=Status.RUNNING, worker=worker))
-    return [run for each in called for run in (*called_in(process, each.pk), each)]
+def called_by(parent: UUID, *, ended: int) -> list[Run]:
+    """The running runs of jobs that this run's job has called, and that have ended with this process.
+
+    It has called them there, or in another process that is gone as well: that of an isolated run, or one that
+    it has forked. The innermost come first.
+    """
+    on_this_machine = command_line_process(ended).rpartition(":")[0]
+    running = Run.objects.filter(
+        parent=parent, status=Status.RUNNING, worker__startswith=f"{on_this_machine}:"
+    )
+    gone = [run for run in running if is_called_in(ended, run) or not process_tree.is_alive(_process_of(run))]
+    return [run for each in gone for run in (*called_by(each.pk, ended=ended), each)]
+
+
+def is_called_in(process: int, run: Run) -> bool:
+    """Whether a job in this process has called the run's job there."""
+    return run.worker == command_line_process(process)
+
+
+def _process_of(run: Run) -> int:
+    pid = run.worker.rpartition(":")[2]
+    return int(pid) if pid.isdecimal() else 0
 
 
 def _can_be_written(silent: QuerySet[Run]) -> bool:

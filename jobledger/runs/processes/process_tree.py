@@ -193,6 +193,14 @@ def end_all(find: Callable[[], Processes]) -> None:
         psutil.wait_procs(found, timeout=POLL_SECONDS)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended."""
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def is_daemon(process: psutil.Process) -> bool:
     """Whether the process is in a session other than this one's."""
     try:

@@ -142,15 +142,6 @@ def postpone(run_id: UUID, now: datetime) -> None:
     early.update(publish_after=F("start_after"))
 
 
-def publish_unclaimed(run_id: UUID, now: datetime) -> bool:
-    """Have a queued run published again if that is not planned anyway; returns whether it was not.
-
-    The message of a call is the only one of its run, until the run has been claimed.
-    """
-    unclaimed = Run.objects.filter(pk=run_id, publish_after=None).in_state(Status.QUEUED)
-    return bool(unclaimed.update(publish_after=now))
-
-
 def _take_due(now: datetime) -> list[Run]:
     due = publishable().filter(publish_after__lte=now)
     if not due.exists():

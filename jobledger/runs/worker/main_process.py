@@ -11,11 +11,10 @@ It waits for the database for only a few seconds: an unresponsive database would
 worker, and prevent it from killing a child that has exceeded its time limit. A thread goes on waiting.
 """
 
-import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -27,7 +26,7 @@ from celery.app.task import Context
 from celery.exceptions import Ignore
 from celery.signals import task_failure, task_revoked, worker_ready, worker_shutting_down
 from celery.worker.request import Request
-from django.db import Error, transaction
+from django.db import Error
 
 from jobledger import clock
 from jobledger.conf import settings
@@ -35,14 +34,14 @@ from jobledger.escapes import line_logger
 from jobledger.formats import size
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Stream, Trigger, Why
-from jobledger.runs import attempts, dispatch, limits, overlap, reasons
+from jobledger.runs import attempts, limits, overlap, reasons
 from jobledger.runs.dispatch import run_id_of
-from jobledger.runs.execution import claims, handover, isolation
+from jobledger.runs.execution import handover, isolation
 from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS
 from jobledger.runs.identity import IDENTITY, worker_process
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import OutputLog
-from jobledger.runs.outcome import Outcome, outcome_of_exit_code, signal_name
+from jobledger.runs.outcome import Outcome, outcome_of_exit_code
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import last_saved_line
 from jobledger.runs.output.salvage import Salvaged
@@ -50,10 +49,11 @@ from jobledger.runs.processes import billiard_internals, leftovers, oom, process
 from jobledger.runs.processes.forks import write_between_forks
 from jobledger.runs.processes.process_tree import Processes
 from jobledger.runs.processes.resources import Usage
-from jobledger.runs.publishing import delivery, publisher
-from jobledger.runs.received import request_of
+from jobledger.runs.publishing import delivery
+from jobledger.runs.received import run_of
 from jobledger.runs.results import JobFailedError, result_of
 from jobledger.runs.worker import orphans
+from jobledger.runs.worker.losses import Loss, exit_signal_in, publish_unclaimed, undo_claim
 from jobledger.runs.worker.messages.requests import MaskedRequest
 
 logger = line_logger(__name__)
@@ -65,40 +65,11 @@ MAX_CANCEL_SECONDS = 5.0
 MAX_RETRY_SECONDS = 20.0
 REVOKED = "celery control revoke"
 
-_SIGNAL = re.compile(r"\bsignal (\d+)")
-_EXIT_CODE = re.compile(r"\bexitcode (\d+)")
 _oom_kills = oom.KillCounter()
 _busy = billiard_internals.BusyChildren()
 
 Result = dict[str, Any] | Exception
 """Of a task: its value, or why it has none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loss:
-    """What the main process knows about the death of a child."""
-
-    task_id: str
-    child: str
-    error: str = ""
-    """Celery's description; empty if the child was killed at its hard time limit."""
-    exit_signal: str = ""
-    """The signal that ended the child; empty if it exited by itself."""
-    ran_out_of_memory: bool = False
-    """Whether the kernel killed the child for want of memory."""
-    orphans: Processes = field(default_factory=set)
-    """The processes that the child's job has started and that are still running."""
-    message: Context | None = None
-    """The message, which is acknowledged now, whatever the child has made of it."""
-    task: str = ""
-    """The task that the message names."""
-    noticed_at: float = field(default_factory=time.monotonic)
-    """Monotonic, because the database may not be available to tell the time."""
-
-    @property
-    def pid(self) -> int:
-        """Of the child."""
-        return int(self.child.rpartition(":")[2])
 
 
 class JobRequest(MaskedRequest):
@@ -187,7 +158,7 @@ class JobRequest(MaskedRequest):
             task_failure.send(sender=self.task, task_id=self.id, einfo=_exception_info(result), **facts)
 
     def _loss(self, error: str) -> Loss:
-        exit_signal = _exit_signal(error)
+        exit_signal = exit_signal_in(error)
         return Loss(
             task_id=self.id,
             child=child_of(self),
@@ -210,8 +181,8 @@ def end_run_of(loss: Loss) -> Result:
     results: list[Result] = []
 
     def write() -> None:
-        if not (is_unbegun and _is_claim_undone(pk, loss)):
-            _end_run_of(loss, salvaged)
+        if not (is_unbegun and undo_claim(pk, loss)):
+            _end_run_of(loss, salvaged, is_unbegun=is_unbegun)
         results.append(_result_of(pk))
 
     # The job has ended, and is not to be lost for want of a database.
@@ -240,19 +211,21 @@ def connect() -> None:
     worker_ready.connect(_warn_of_replacements, dispatch_uid="jobledger.worker.replacements")
 
 
-def _end_run_of(loss: Loss, salvaged: Salvaged | None) -> None:
+def _end_run_of(loss: Loss, salvaged: Salvaged | None, *, is_unbegun: bool) -> None:
     pk = run_id_of(loss.task_id)
     if daemons := {each for each in loss.orphans if process_tree.run_id_of(each) in ("", str(pk))}:
         _name_on_run(pk, daemons)
     has_exited = salvaged is not None and salvaged.was_job_running
-    for called in rescue.called_in(loss.pid, pk):
-        _end_with_process(called, loss, None, has_exited=has_exited)
+    for called in rescue.called_by(pk, ended=loss.pid):
+        # Another process than the child was ended for it.
+        is_here = rescue.is_called_in(loss.pid, called)
+        _end_with_process(called, loss, None, has_exited=has_exited and is_here)
     # Another attempt has another worker, or none yet.
     run = Run.objects.filter(pk=pk, worker=loss.child, worker_identity=IDENTITY).first()
     if run is not None and salvaged is not None:
         OutputLog(run, salvaged.recorder).save_remaining()
     if run is None or run.status != Status.RUNNING:
-        if not _is_published_again(pk, loss, has_begun=salvaged is not None):
+        if salvaged is not None or not publish_unclaimed(pk, loss, is_claiming=is_unbegun):
             _log_earlier_end(pk, loss.child)
         return
     if salvaged is not None and (handed_over := handover.received(salvaged.outcome)) is not None:
@@ -261,34 +234,9 @@ def _end_run_of(loss: Loss, salvaged: Salvaged | None) -> None:
     _end_with_process(run, loss, salvaged.usage if salvaged else None, has_exited=has_exited)
 
 
-def _is_claim_undone(pk: UUID, loss: Loss) -> bool:
-    """Queue the run again if the child, which has not begun it, has nevertheless claimed it."""
-    with transaction.atomic():
-        # The database may be committing the claim, which nobody waits for any more.
-        run = Run.objects.select_for_update().filter(pk=pk).first()
-        if run is None or (run.worker, run.worker_identity) != (loss.child, IDENTITY):
-            return False
-        if not claims.undo(run, clock.now()):
-            return False
-    logger.warning("%s has died before it began run %s, which is published again", loss.child, pk)
-    return True
-
-
-def _is_published_again(pk: UUID, loss: Loss, *, has_begun: bool) -> bool:
-    """If the child had not yet claimed the run, nor even recorded a call, beat publishes it once more."""
-    message = loss.message
-    # The row of a run that had begun is only missing if somebody has deleted it.
-    if not has_begun and message is not None and (job := registry.of_task(loss.task)) is not None:
-        _receive(message, job)
-    if not publisher.publish_unclaimed(pk, clock.now()):
-        return False
-    logger.warning("%s has died before it began run %s, which is published again", loss.child, pk)
-    return True
-
-
 def _end_with_process(run: Run, loss: Loss, usage: Usage | None, *, has_exited: bool) -> None:
     """``has_exited`` if the job has ended its process itself, should that have exited."""
-    exit_code = _exit_code(loss.error)
+    exit_code = loss.exit_code
     if exit_code is not None and has_exited:
         _end_as_job_did(run, outcome_of_exit_code(exit_code), usage)
         return
@@ -333,20 +281,8 @@ def _why(run: Run, loss: Loss) -> Why:
     if loss.error:
         if loss.ran_out_of_memory:
             return Why.of(Reason.OUT_OF_MEMORY, worker=loss.child)
-        return Why.of(Reason.LOST_PROCESS, worker=loss.child, exit_code=_exit_code(loss.error))
+        return Why.of(Reason.LOST_PROCESS, worker=loss.child, exit_code=loss.exit_code)
     return limits.of_run(run).exceeded(killed_by="worker")
-
-
-def _exit_signal(error: str) -> str:
-    """Celery's pool knows the exit code, but hands on nothing but this description."""
-    found = _SIGNAL.search(error)
-    return signal_name(int(found[1])) if found else ""
-
-
-def _exit_code(error: str) -> int | None:
-    """The code with which the child has exited by itself, such as by ``os._exit``."""
-    found = _EXIT_CODE.search(error)
-    return int(found[1]) if found else None
 
 
 def _exception_info(error: Exception) -> ExceptionInfo:
@@ -388,18 +324,10 @@ def record_discarded(message: Context, job: registry.Job, *, is_revoked: bool) -
 
 
 def _record_discarded(message: Context, job: registry.Job, *, is_revoked: bool) -> None:
-    run = _receive(message, job)
+    run = run_of(message, job)
     if run is not None and is_revoked:
         why = Why.of(Reason.USER, trigger=Trigger.CELERY, comment=REVOKED)
         overlap.request_cancel(run, why, clock.now())
-
-
-def _receive(message: Context, job: registry.Job) -> Run | None:
-    """The run of a message, created if need be; None if it was deleted."""
-    try:
-        return dispatch.receive(str(message.id), lambda: request_of(message, job, dict(message.kwargs or {})))
-    except Ignore:
-        return None
 
 
 def _discarded(sender: Any = None, request: Any = None, expired: bool = False, **kwargs: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature

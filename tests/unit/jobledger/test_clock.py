@@ -26,7 +26,8 @@ from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.processes.process_tree import ProcessTree
 from jobledger.runs.processes.resources import Meter
 from jobledger.runs.publishing import intervals, publisher
-from jobledger.runs.worker.main_process import Loss, end_run_of
+from jobledger.runs.worker.losses import Loss
+from jobledger.runs.worker.main_process import end_run_of
 from jobledger.schedules.due import ledger
 from jobledger.schedules.scheduler import Scheduler
 from tests.unit.builders import NOON

@@ -98,6 +98,18 @@ CASES: dict[str, tuple[Run, str]] = {
             " container or machine ran out of memory."
         ),
     ),
+    "failed, never began": (
+        run(
+            Status.FAILED,
+            of(Reason.NEVER_BEGAN, deaths=10, worker=WORKER, signal="SIGSEGV"),
+            error="Worker exited prematurely: signal 11 (SIGSEGV) Job: 3.",
+        ),
+        (
+            "Failed: 10 processes in a row died before the job could begin, the last one (celery@here:7) "
+            "by SIGSEGV. What is executed before the job may be the cause, such as its concurrency_key: look "
+            "into its worker's log, and run it again once that is mended."
+        ),
+    ),
     "failed, exit code": (
         ran(Status.FAILED, of(Reason.EXIT_CODE), exit_code=3),
         "Failed after 1 min 23 s with exit code 3.",
@@ -313,6 +325,10 @@ CASES: dict[str, tuple[Run, str]] = {
     "queued, not published": (
         run(Status.QUEUED, publish_after=THREE),
         f"Queued: not yet recorded as published (since {AT_THREE}).",
+    ),
+    "queued, after deaths": (
+        run(Status.QUEUED, publish_count=1, deaths_before_start=2),
+        ("Queued: 2 processes have died before the job could begin; queued since 2026-11-22 03:00:00 UTC."),
     ),
     "queued, not picked up": (
         run(Status.QUEUED, publish_count=1),

@@ -3,6 +3,7 @@
 import re
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ from jobledger.runs.overlap import Guard
 from jobledger.runs.processes.process_tree import ProcessTree
 from jobledger.runs.processes.resources import Meter
 from jobledger.runs.publishing import publisher
-from jobledger.runs.worker import main_process
+from jobledger.runs.worker import losses, main_process
+from jobledger.runs.worker.losses import Loss
 from jobledger.schedules.due import ledger
 from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
 
@@ -200,8 +202,14 @@ def without_heartbeat(**values: Any) -> None:
 
 def died(**values: Any) -> None:
     run = running(**values)
-    loss = main_process.Loss(task_id=str(run.pk), child=CHILD, error=str(WorkerLostError("signal 9")))
+    loss = Loss(task_id=str(run.pk), child=CHILD, error=str(WorkerLostError("signal 9")))
     main_process.end_run_of(loss)
+
+
+def never_began(error: str) -> None:
+    run = made(deaths_before_start=losses.MAX_DEATHS - 1)
+    loss = Loss(task_id=str(run.pk), child=CHILD, error=error, exit_signal=losses.exit_signal_in(error))
+    assert losses.publish_unclaimed(run.pk, replace(loss, ran_out_of_memory="9" in error), is_claiming=True)
 
 
 def exceeded_its_memory_limit() -> None:
@@ -217,7 +225,7 @@ def ran_out_of_memory() -> None:
 
 def killed_by_its_worker() -> None:
     run = running(job="limited")
-    main_process.end_run_of(main_process.Loss(task_id=str(run.pk), child=CHILD))
+    main_process.end_run_of(Loss(task_id=str(run.pk), child=CHILD))
 
 
 def timed_out() -> None:
@@ -320,6 +328,10 @@ SCENARIOS: dict[tuple[str, str], list[Scenario]] = {
     ("lost", "lost_heartbeat"): [without_heartbeat],
     ("failed", "memory_limit"): [exceeded_its_memory_limit],
     ("failed", "out_of_memory"): [ran_out_of_memory],
+    ("failed", "never_began"): [
+        lambda: never_began("signal 9 (SIGKILL)"),
+        lambda: never_began("exitcode 3"),
+    ],
     ("failed", "bad_options"): [lambda: executed(level=9)],
     ("failed", "unknown_job"): [lambda: runner.execute(made(job="gone").pk, worker=CHILD)],
     ("failed", "command_error"): [lambda: executed(fail="no")],

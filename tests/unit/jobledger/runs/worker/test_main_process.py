@@ -1,9 +1,12 @@
 """When a worker notices the death of a child, it ends the run of that child, and no other."""
 
 import logging
+import os
 import re
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -38,8 +41,9 @@ from jobledger.runs.processes import forks, oom
 from jobledger.runs.processes.resources import Usage
 from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.results import JobFailedError
-from jobledger.runs.worker import main_process
-from jobledger.runs.worker.main_process import JobRequest, Loss, connect, end_run_of
+from jobledger.runs.worker import losses, main_process
+from jobledger.runs.worker.losses import Loss
+from jobledger.runs.worker.main_process import JobRequest, connect, end_run_of
 from jobledger.schedules.due import ledger
 from tests.unit.builders import NOON
 from tests.unit.jobledger.runs.worker.builders import message_of, received
@@ -182,19 +186,68 @@ def test_a_run_whose_child_died_before_it_knew_that_it_had_claimed_it_is_publish
     assert f"{CHILD} has died before it began run {run.pk}, which is published again" in caplog.text
 
 
-@pytest.mark.parametrize(("queued_for", "seconds"), [(0, 0), (20, 5), (100_000, 60)])
+@pytest.mark.parametrize(("earlier_deaths", "seconds"), [(0, 0), (3, 7), (8, 60)])
 def test_a_run_that_always_kills_its_child_before_it_begins_is_published_less_and_less_often(
-    queued_for: int, seconds: int, claiming: None
+    earlier_deaths: int, seconds: int, claiming: None
 ) -> None:
     """Otherwise, it would kill one child after the other, as fast as they start."""
     now = clock.now()
-    run = running(queued_at=now - timedelta(seconds=queued_for), publish_count=3)
+    run = running(deaths_before_start=earlier_deaths, publish_count=3)
     request_of(run).on_failure(died(-9))
     run.refresh_from_db()
     assert run.publish_after is not None
-    assert round((run.publish_after - now).total_seconds() / 5) == seconds / 5
+    assert round((run.publish_after - now).total_seconds()) == seconds
     # Or else it might be taken for one whose message is still in its queue.
     assert run.publish_count == 0
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+def test_a_run_fails_after_too_many_children_have_died_before_they_could_begin_it(
+    is_claimed: bool, claiming: None
+) -> None:
+    run = running(job="restarting", concurrency_key="probe")
+    for _ in range(losses.MAX_DEATHS):
+        run.refresh_from_db()
+        assert run.status in ("queued", "running")
+        # Beat has published it, and another child has taken it.
+        state: dict[str, Any] = {"status": "queued", "publish_after": clock.now() + timedelta(minutes=1)}
+        claim = {"status": "running", "worker": CHILD, "worker_identity": IDENTITY, "started_at": NOON}
+        Run.objects.filter(pk=run.pk).update(**claim if is_claimed else state)
+        request_of(run).on_failure(died(-11))
+    run.refresh_from_db()
+    assert (run.status, run.reason, run.publish_after) == ("failed", Reason.NEVER_BEGAN, None)
+    assert run.reason_details == {"deaths": losses.MAX_DEATHS, "worker": CHILD, "signal": "SIGSEGV"}
+    assert not run.attempts.exists()
+
+
+def test_a_run_that_a_child_was_given_but_has_not_seen_yet_is_published_soon() -> None:
+    """The child has died even before it could note that it was about to claim it."""
+    publish_after = clock.now() + timedelta(hours=1)
+    run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, publish_after=publish_after)
+    request_of(run).on_failure(died(-9))
+    run.refresh_from_db()
+    assert run.publish_after is not None
+    assert (run.publish_after < publish_after, run.deaths_before_start) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"attempt": 2}, {"reason": Reason.OVERLAP, "concurrency_key": "probe"}]
+)
+def test_a_run_that_its_child_has_queued_again_before_it_died_keeps_its_time(
+    elsewhere: dict[str, Any],
+) -> None:
+    publish_after = clock.now() + timedelta(hours=1)
+    run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, publish_after=publish_after, **elsewhere)
+    request_of(run).on_failure(died(-9))
+    run.refresh_from_db()
+    assert (run.publish_after, run.deaths_before_start) == (publish_after, 0)
+
+
+def test_the_deaths_before_an_attempt_do_not_count_for_the_next_one() -> None:
+    run = running(job="restarting", deaths_before_start=losses.MAX_DEATHS - 1)
+    request_of(run).on_failure(died(-9))
+    run.refresh_from_db()
+    assert (run.status, run.attempt, run.deaths_before_start) == ("queued", 2, 0)
 
 
 def test_so_it_is_if_the_claim_was_not_committed(claiming: None) -> None:
@@ -424,12 +477,38 @@ def test_the_runs_of_jobs_that_the_job_has_called_end_with_it(
     run = running()
     called = running(trigger=Trigger.JOB, parent=run, worker=command_line_process(7))
     innermost = running(trigger=Trigger.JOB, parent=called, worker=command_line_process(7))
-    elsewhere = running(trigger=Trigger.JOB, parent=run, worker=command_line_process(8))
+    elsewhere = running(trigger=Trigger.JOB, parent=run, worker=command_line_process(os.getpid()))
     request_of(run).on_failure(died(exit_code))
     for each in run, called, innermost, elsewhere:
         each.refresh_from_db()
     assert {(each.status, each.exit_code) for each in (run, called, innermost)} == {expected}
     assert elsewhere.status == "running"
+
+
+@pytest.fixture
+def ended_process() -> Iterator[int]:
+    """The id of a process that has ended, and was not reaped."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    yield process.pid
+    process.wait()
+
+
+@pytest.mark.parametrize("exit_code", [-signal.SIGKILL, 0])
+def test_so_do_those_that_it_has_called_in_another_process_that_is_gone(
+    exit_code: int, ended_process: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of an isolated run, or one that the job has forked. How it would have ended is not known."""
+    salvage_finds(monkeypatch, was_job_running=True)
+    run = running()
+    called = running(trigger=Trigger.JOB, parent=run, worker=command_line_process(ended_process))
+    innermost = running(trigger=Trigger.JOB, parent=called, worker=command_line_process(ended_process))
+    on_another_machine = running(trigger=Trigger.JOB, parent=run, worker=f"elsewhere:{ended_process}")
+    request_of(run).on_failure(died(exit_code))
+    for each in called, innermost, on_another_machine:
+        each.refresh_from_db()
+    assert (called.status, innermost.status) == ("lost", "lost")
+    assert on_another_machine.status == "running"
 
 
 def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
