@@ -265,11 +265,12 @@ def _after(position: CountedUntil) -> Q:
 
 def _ended_aside() -> list[UUID]:
     """The ids of the runs that were put aside and have ended since, or are gone."""
-    aside = set(UncountedRun.objects.values_list("run_id", flat=True))
-    if not aside:
+    if not UncountedRun.objects.exists():
         return []
-    # In two steps: PostgreSQL might read the whole ledger to join them.
-    return list(aside.difference(Run.objects.filter(OPEN).values_list("pk", flat=True)))
+    # Not joined: PostgreSQL might read the whole ledger for that. And not sent here: with a long queue, both
+    # are many, and nearly the same.
+    still_open = Run.objects.filter(OPEN).order_by().values_list("pk", flat=True)
+    return list(UncountedRun.objects.order_by().values_list("run_id", flat=True).difference(still_open))
 
 
 def _add_latest(totals: Totals, position: CountedUntil) -> None:

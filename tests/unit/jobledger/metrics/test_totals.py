@@ -253,10 +253,22 @@ def test_however_many_end_at_once_those_put_aside_are_read_once(monkeypatch: pyt
     Run.objects.update(status=Status.CANCELLED, finished_at=NOON)
     with CaptureQueriesContext(connection) as queries:
         assert counts() == {"cancelled": 10}
-    reads = [
-        each["sql"] for each in queries if each["sql"].startswith("SELECT") and "WHERE" not in each["sql"]
-    ]
+    reads = [each["sql"] for each in queries if " EXCEPT " in each["sql"]]
     assert len([sql for sql in reads if UncountedRun._meta.db_table in sql]) == 1
+
+
+def test_of_those_put_aside_only_what_has_ended_is_read(django_assert_num_queries: Any) -> None:
+    """With a long queue, those that have not are many."""
+    for minutes in range(10, 15):
+        live(minutes)
+    read()
+    run = Run.objects.newest_first()[0]
+    Run.objects.filter(pk=run.pk).update(status=Status.CANCELLED, finished_at=NOON)
+    with django_assert_num_queries(2) as queries:
+        assert totals._ended_aside() == [run.pk]
+    first, second = (each["sql"] for each in queries)
+    assert first.endswith(" LIMIT 1")
+    assert " EXCEPT " in second
 
 
 @pytest.mark.django_db(transaction=True)
