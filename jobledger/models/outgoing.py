@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from django.db import models
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -48,7 +48,9 @@ class OutgoingQuerySet(models.QuerySet[Any]):
         The start of a run that is forgotten would be recorded and sent again.
         """
         old = self.filter(due_at=None, created_at__lte=now - KEPT_FOR)
-        old.exclude(run__in=Run.objects.filter(status__in=LIVE).values("pk")).delete()
+        # Each by its id: a list of those that go on would also have all that are queued.
+        goes_on = Run.objects.filter(pk=OuterRef("run")).in_state(*LIVE)
+        old.exclude(Exists(goes_on)).delete()
 
 
 class Outgoing(models.Model):

@@ -1,17 +1,20 @@
 """External monitors hear of starts, successes and failures, and that beat is alive."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
 from jobledger.alerts.sending import pings
 from jobledger.alerts.sending.background import Background
-from jobledger.models import Ping, ProcessKind, SchedulePolicy, ServiceProcess
+from jobledger.models import Ping, ProcessKind, Run, SchedulePolicy, ServiceProcess
 from jobledger.runs import attempts
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.outcome import SUCCESS
@@ -99,6 +102,15 @@ def test_the_start_of_a_run_that_lasts_for_days_is_told_once(
     clock.shift(timedelta(days=2))
     pings.tidy(timezone.now())
     assert not Ping.objects.exists()
+
+
+def test_the_runs_of_old_pings_are_looked_up_by_their_ids() -> None:
+    """And not among all that are queued, of which there may be very many."""
+    with CaptureQueriesContext(connection) as queries:
+        pings.tidy(timezone.now())
+    (sql,) = (each["sql"] for each in queries if Run._meta.db_table in each["sql"])
+    assert "COALESCE(" in sql
+    assert not re.search(r'"status" (=|IN)', sql)
 
 
 @pytest.mark.parametrize(("outcome", "suffix"), [(CRASH, "/1"), (TIMED_OUT, "/124"), (LOST, "/fail")])
