@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,6 +64,40 @@ def test_a_step_waits_for_its_interval(quick: Background) -> None:
     for _ in range(3):
         quick.step()
     assert done == ["rare"]
+
+
+def test_a_scan_that_takes_long_is_repeated_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a hundred thousand runs that are late, for example."""
+    began, made, now = list[float](), Background(), 0
+
+    def scan(_: object) -> None:
+        nonlocal now
+        began.append(now)
+        now += 6
+
+    clocks = SimpleNamespace(monotonic=lambda: now, thread_time=lambda: now)
+    monkeypatch.setattr(background, "time", clocks)
+    made._steps = [(background.SCANS[0], 15, scan)]
+    while now < 300:
+        made.step()
+        now += 1
+    assert began == [0, 120, 240]
+
+
+def test_a_scan_that_waits_for_the_database_is_repeated_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    began, made, now = list[float](), Background(), 0
+
+    def scan(_: object) -> None:
+        nonlocal now
+        began.append(now)
+        now += 6
+
+    monkeypatch.setattr(background, "time", SimpleNamespace(monotonic=lambda: now, thread_time=lambda: 0))
+    made._steps = [(background.SCANS[0], 15, scan)]
+    while now < 40:
+        made.step()
+        now += 1
+    assert began == [0, 15, 30]
 
 
 def test_it_sleeps_until_the_next_step_is_due(quick: Background) -> None:
