@@ -381,7 +381,10 @@ def _queued(run: Run) -> QuerySet[Run]:
 def _waiting_for(other: Run, run: Run, guard: Guard, now: datetime) -> dict[str, Any]:
     # Whoever ends wakes the next one. In case that it does not, their messages are sent again, but the later
     # the more are ahead: otherwise, workers would be busy with those of a thousand that wait.
-    interval = min(publish_interval(1) * (1 + _ahead_of(run, guard).count()), MAX_INTERVAL)
+    # More than these make no difference.
+    first = publish_interval(1)
+    ahead = _ahead_of(run, guard)[: MAX_INTERVAL // first].count()
+    interval = min(first * (1 + ahead), MAX_INTERVAL)
     return {"concurrency_key": guard.key, "publish_after": now + interval, **held_by(other).columns}
 
 

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from pytest_django import Settings
@@ -305,6 +306,19 @@ def test_the_more_runs_are_ahead_the_later_a_waiting_runs_message_is_sent_again(
     # Nothing changes if the messages arrive in another order.
     assert overlap.start(runs[0], guard(Concurrency.QUEUE, max_queued=100), NOON)
     assert runs[0].publish_after == NOON + interval
+
+
+def test_no_more_of_those_ahead_are_counted_than_make_a_difference() -> None:
+    """Otherwise, each of ten thousand that wait would count all the others."""
+    running()
+    ahead = [Run(job="probe", trigger=Trigger.CELERY, concurrency_key="probe") for _ in range(70)]
+    Run.objects.bulk_create(ahead)
+    last = queued(queued_at=timezone.now() + timedelta(hours=1))
+    with CaptureQueriesContext(connection) as queries:
+        assert overlap.start(last, guard(Concurrency.QUEUE, max_queued=100), NOON)
+    most = intervals.MAX_INTERVAL // intervals.publish_interval(1)
+    assert len([each for each in queries if f" LIMIT {most}" in each["sql"]]) == 1
+    assert last.publish_after == NOON + intervals.MAX_INTERVAL
 
 
 def test_a_run_whose_holder_ends_in_the_meantime_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
