@@ -60,6 +60,9 @@ LOOK_EVERY = timedelta(seconds=5)
 """How often beat looks at a backfill even if none of its runs is known to have ended."""
 BATCH = 100
 MAX_PARALLEL = 100
+QUEUED_LOOKED_AT = 1000
+"""How many queued runs are looked at to find those of a job, newest first. One that was queued long before
+them starts before the backfill's next run anyway, which then waits for it."""
 OTHERS_LOOKED_AT = 100
 """Of the queued runs of a job, how many are looked at to find out whether one has the same key."""
 
@@ -317,8 +320,10 @@ def _other_run(schedule: PeriodicTask, target: Target, now: datetime) -> Run | N
     others = Run.objects.exclude(trigger=Trigger.BACKFILL)
     if (running := others.filter(status=Status.RUNNING, concurrency_key=key).first()) is not None:
         return running
-    queued = others.newest_startable(now).filter(job=target.job).select_related("schedule__policy")
-    return next((run for run in queued[:OTHERS_LOOKED_AT] if _has_key(run, key)), None)
+    newest = others.newest_startable(now).values_list("pk", "job")[:QUEUED_LOOKED_AT]
+    same_job = [pk for pk, job in newest if job == target.job][:OTHERS_LOOKED_AT]
+    queued = Run.objects.filter(pk__in=same_job).in_state(Status.QUEUED).select_related("schedule__policy")
+    return next((run for run in queued if _has_key(run, key)), None) if same_job else None
 
 
 def _has_key(run: Run, key: str) -> bool:

@@ -453,6 +453,20 @@ def test_it_waits_while_another_run_of_a_job_that_must_not_overlap_is_live(
     assert advance() == [NINE]
 
 
+def test_of_a_long_queue_only_the_newest_are_looked_at(
+    schedule: PeriodicTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beat looks every few seconds. A run that was queued before them all starts before the backfill's."""
+    monkeypatch.setattr(backfilling, "QUEUED_LOOKED_AT", 2)
+    Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, queued_at=NINE)
+    for minutes in (1, 2):
+        Run.objects.create(job="lasting", trigger=Trigger.API, queued_at=NINE + timedelta(minutes=minutes))
+    backfill = start(schedule)
+    assert backfilling.why_waiting(backfill, NOW) == ""
+    newer = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, queued_at=TEN)
+    assert f"run {newer.short_id} of the same job" in backfilling.why_waiting(backfill, NOW)
+
+
 def test_it_waits_while_nobody_knows_with_what_its_runs_must_not_overlap(
     schedule: PeriodicTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
