@@ -26,6 +26,7 @@ from jobledger.runs.lease import rescue
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.processes.forks import release_cursors
 from jobledger.runs.publishing import publisher
+from jobledger.runs.publishing.in_line import Line
 from jobledger.runs.publishing.wake_up import Listener
 from jobledger.runs.service.presence import Presence, touch_health_file
 from jobledger.schedules.due import agenda, due_alone, ledger
@@ -107,7 +108,7 @@ class Scheduler(beat.Scheduler):
         self._watch: Watch | None = None
         self._agenda: Agenda | None = None
         self._latest: datetime | None = None
-        self._unclaimed = _Unclaimed()
+        self._unclaimed, self._line = _Unclaimed(), Line()
         self._listener, self._may_wait = Listener(), False
 
     def setup_schedule(self) -> None:
@@ -233,7 +234,7 @@ class Scheduler(beat.Scheduler):
             queued = [run for run in chained if run.status == Status.QUEUED]
             self._publish(lambda: publisher.publish(_not_expired(queued, now)))
         if agenda.is_due(todo.next_publish_after, now):
-            published = self._publish(lambda: publisher.publish_due(now))
+            published = self._publish(lambda: publisher.publish_due(now, self._line))
         ledger.update_run_counts([*recorded.queued, *recorded.not_started, *chained], now)
         return recorded.has_more or published == publisher.BATCH
 

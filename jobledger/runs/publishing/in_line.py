@@ -7,22 +7,40 @@ and none that was queued after a run has been, that run's own message is probabl
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from jobledger.models import Run
 from jobledger.runs.publishing.intervals import publish_interval
 
+KNOWN_FOR = timedelta(seconds=5)
+"""How long what was found out is right enough: to find it out, all that is queued of a job is passed."""
 
-def still_in_line(published: Sequence[Run], now: datetime) -> list[Run]:
-    """Those of the published runs of jobs whose turn may not have come yet."""
-    groups: defaultdict[tuple[str, str], list[Run]] = defaultdict(list)
-    for run in published:
-        groups[run.job, json.dumps(run.routing, sort_keys=True)].append(run)
-    found = []
-    for runs in groups.values():
-        reached = _reached(runs[0], now)
-        found += [run for run in runs if reached is not None and run.queued_at >= reached]
-    return found
+_Queue = tuple[str, str]
+"""A job, and its routing."""
+
+
+class Line:
+    """How far the queues have been read, as far as one process knows."""
+
+    def __init__(self) -> None:
+        self._known: dict[_Queue, tuple[datetime, datetime | None]] = {}
+        """When it was found out, and what."""
+
+    def still_in_line(self, published: Sequence[Run], now: datetime) -> list[Run]:
+        """Those of the published runs of jobs whose turn may not have come yet."""
+        self._known = {
+            queue: (at, reached) for queue, (at, reached) in self._known.items() if at <= now < at + KNOWN_FOR
+        }
+        groups: defaultdict[_Queue, list[Run]] = defaultdict(list)
+        for run in published:
+            groups[run.job, json.dumps(run.routing, sort_keys=True)].append(run)
+        found = []
+        for queue, runs in groups.items():
+            if queue not in self._known:
+                self._known[queue] = now, _reached(runs[0], now)
+            _, reached = self._known[queue]
+            found += [run for run in runs if reached is not None and run.queued_at >= reached]
+        return found
 
 
 def _reached(like: Run, now: datetime) -> datetime | None:

@@ -9,7 +9,8 @@ replaced, and a long queue is not flooded with copies.
 import json
 import traceback
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -31,7 +32,8 @@ from jobledger.jobs.json_text import readable
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import limits, ordinary_tasks
 from jobledger.runs.elsewhere import awaiting
-from jobledger.runs.publishing import delivery, in_line
+from jobledger.runs.publishing import delivery
+from jobledger.runs.publishing.in_line import Line
 from jobledger.runs.publishing.intervals import GRACE_PERIOD, publish_interval
 from jobledger.tracing import context
 
@@ -103,12 +105,6 @@ def _await_workers(runs: Sequence[Run], now: datetime) -> None:
         queued.update(publish_count=count, publish_after=now + publish_interval(count))
 
 
-def _look_again(waiting: Sequence[Run], now: datetime) -> None:
-    """Look later whether these were begun, or whether their messages must have been lost."""
-    taken = Run.objects.filter(pk__in=[run.pk for run in waiting])
-    taken.still_to_publish(now + GRACE_PERIOD).update(publish_after=now + publish_interval(1))
-
-
 def try_to_publish(runs: Sequence[Run]) -> None:
     """Publish the runs; if the broker is down, log that and leave them to beat."""
     try:
@@ -118,19 +114,17 @@ def try_to_publish(runs: Sequence[Run]) -> None:
         logger.warning("%s queued until the broker is available: %s", count, error)
 
 
-def publish_due(now: datetime) -> int:
+def publish_due(now: datetime, line: Line | None = None) -> int:
     """Publish, or publish again, a batch of the queued runs that are due; returns how many were due.
 
-    Raises BrokerDownError.
+    ``line`` is what this process remembers from batch to batch. Raises BrokerDownError.
     """
-    runs = _take_due(now)
-    sent = [run for run in runs if run.publish_count and not is_job(run)]
+    due = _take_due(now, line or Line())
+    sent = [run for run in due.taken if run.publish_count and not is_job(run)]
     _await_workers(sent, now)
-    waiting = in_line.still_in_line([run for run in runs if run.publish_count and is_job(run)], now)
-    _look_again(waiting, now)
-    others = {*sent, *waiting}
-    publish([run for run in runs if run not in others])
-    return len(runs)
+    others = set(sent)
+    publish([run for run in due.taken if run not in others])
+    return due.count
 
 
 def postpone(run_id: UUID, now: datetime) -> None:
@@ -142,19 +136,39 @@ def postpone(run_id: UUID, now: datetime) -> None:
     early.update(publish_after=F("start_after"))
 
 
-def _take_due(now: datetime) -> list[Run]:
+@dataclass(frozen=True, kw_only=True)
+class _Due:
+    """A batch of runs that were due."""
+
+    count: int
+    taken: Sequence[Run]
+    """Those that other processes leave to this one for a while; the others are still in line."""
+
+
+def _take_due(now: datetime, line: Line) -> _Due:
     due = publishable().filter(publish_after__lte=now)
     if not due.exists():
-        return []
+        return _Due(count=0, taken=())
     taken_until = now + GRACE_PERIOD
     with transaction.atomic():
         runs = list(due.order_by("publish_after").select_for_update(skip_locked=True)[:BATCH])
-        taken = Run.objects.filter(pk__in=[run.pk for run in runs]).in_state(Status.QUEUED)
-        taken.update(publish_after=taken_until)
-    schedules = PeriodicTask.objects.in_bulk({run.schedule_id for run in runs if run.schedule_id})
-    for run in runs:
+        published = [run for run in runs if run.publish_count and is_job(run)]
+        # At once: each update adds an entry to every index, and a long queue is looked at all the time.
+        waiting = set(line.still_in_line(published, now))
+        taken = [run for run in runs if run not in waiting]
+        _plan(waiting, now + publish_interval(1))
+        _plan(taken, taken_until)
+    schedules = PeriodicTask.objects.in_bulk({run.schedule_id for run in taken if run.schedule_id})
+    for run in taken:
         run.publish_after, run.schedule = taken_until, schedules.get(run.schedule_id)
-    return runs
+    return _Due(count=len(runs), taken=taken)
+
+
+def _plan(runs: Collection[Run], publish_after: datetime) -> None:
+    """Have those that are still queued published at this time, or see then whether they are in line."""
+    if runs:
+        queued = Run.objects.filter(pk__in=[run.pk for run in runs]).in_state(Status.QUEUED)
+        queued.update(publish_after=publish_after)
 
 
 def publishable() -> QuerySet[Run]:

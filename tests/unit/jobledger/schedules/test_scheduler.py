@@ -21,6 +21,7 @@ from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Ping, Run, SchedulePolicy, Trigger
 from jobledger.runs import lasting_connections
 from jobledger.runs.publishing import publisher
+from jobledger.runs.publishing.in_line import Line
 from jobledger.schedules import reconciliation
 from jobledger.schedules.backfills import backfilling
 from jobledger.schedules.backfills.backfilling import Terms
@@ -265,12 +266,29 @@ def test_locked_schedules_are_not_retried_in_a_busy_loop(
 def test_unpublished_runs_are_not_retried_in_a_busy_loop(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(now: datetime) -> int:
+    def refuse(now: datetime, line: Line) -> int:
         raise publisher.BrokerDownError("refused")
 
     monkeypatch.setattr(publisher, "publish_due", refuse)
     Run.objects.create(job="probe", trigger=Trigger.CLI, publish_after=NOON)
     assert scheduler.tick() == RETRY_SECONDS
+
+
+def test_what_is_known_of_a_queue_is_kept_from_batch_to_batch(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = list[Line]()
+
+    def publish_none(now: datetime, line: Line) -> int:
+        lines.append(line)
+        return 0
+
+    monkeypatch.setattr(publisher, "publish_due", publish_none)
+    Run.objects.create(job="probe", trigger=Trigger.CLI, publish_after=NOON)
+    for _ in range(2):
+        scheduler.tick()
+    first, second = lines
+    assert first is second
 
 
 def test_a_full_batch_is_followed_by_another_immediately(

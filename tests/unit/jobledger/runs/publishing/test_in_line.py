@@ -4,9 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from jobledger.models import Run, Status, Trigger
-from jobledger.runs.publishing import in_line, intervals, publisher
+from jobledger.runs.publishing import intervals, publisher
+from jobledger.runs.publishing.in_line import KNOWN_FOR, Line
 from tests.unit.broker import Broker
 from tests.unit.builders import NOON
 
@@ -78,19 +81,45 @@ def test_a_run_that_was_never_published_is_not_in_line(broker: Broker) -> None:
     assert [message.task_id for message in broker.messages] == [str(run.pk)]
 
 
+def test_what_is_in_line_is_updated_once_each_time_it_is_looked_at(broker: Broker) -> None:
+    """Each update adds an entry to every index, and a long queue is looked at all the time."""
+    started()
+    published()
+    with CaptureQueriesContext(connection) as queries:
+        publisher.publish_due(NOON)
+    assert len([each for each in queries if each["sql"].startswith("UPDATE")]) == 1
+
+
+def test_how_far_a_queue_has_been_read_is_found_out_once_for_the_batches_of_a_few_seconds(
+    django_assert_num_queries: Any,
+) -> None:
+    """Of a long queue there are many batches, and each look passes all of it."""
+    started()
+    runs, line = [published(), published()], Line()
+    for at, queries in (NOON, 2), (NOON, 0), (NOON + KNOWN_FOR, 2), (NOON, 2):
+        with django_assert_num_queries(queries):
+            assert line.still_in_line(runs, at) == runs
+
+
+def test_each_queue_is_read_at_a_pace_of_its_own() -> None:
+    started()
+    runs = [published(), published(routing={"queue": "other"})]
+    assert Line().still_in_line(runs, NOON) == runs[:1]
+
+
 def test_a_run_that_is_claimed_meanwhile_stays_claimed(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started()
     run = published()
-    still_in_line = in_line.still_in_line
+    still_in_line = Line.still_in_line
 
     def claimed_meanwhile(*args: Any) -> list[Run]:
         found = still_in_line(*args)
         Run.objects.filter(pk=run.pk).update(status=Status.RUNNING, publish_after=None)
         return found
 
-    monkeypatch.setattr(in_line, "still_in_line", claimed_meanwhile)
+    monkeypatch.setattr(Line, "still_in_line", claimed_meanwhile)
     publisher.publish_due(NOON)
     run.refresh_from_db()
     assert (run.status, run.publish_after) == (Status.RUNNING, None)
