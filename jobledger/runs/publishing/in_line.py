@@ -10,10 +10,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from jobledger.models import Run
-from jobledger.runs.publishing.intervals import publish_interval
+from jobledger.runs.publishing.intervals import MAX_INTERVAL, publish_interval
 
 KNOWN_FOR = timedelta(seconds=5)
 """How long what was found out is right enough: to find it out, all that is queued of a job is passed."""
+
+LOOKS_PER_SECOND = 200
+"""At how many runs in line beat looks at most, since each look writes. Should all messages have been lost, so
+many runs are published again each second."""
+COUNTED_FOR = timedelta(seconds=60)
 
 _Queue = tuple[str, str]
 """A job, and its routing."""
@@ -25,6 +30,8 @@ class Line:
     def __init__(self) -> None:
         self._known: dict[_Queue, tuple[datetime, datetime | None]] = {}
         """When it was found out, and what."""
+        self._counted: tuple[datetime, int] | None = None
+        """When all that is queued was counted, and how many that were."""
 
     def still_in_line(self, published: Sequence[Run], now: datetime) -> list[Run]:
         """Those of the published runs of jobs whose turn may not have come yet."""
@@ -41,6 +48,14 @@ class Line:
             _, reached = self._known[queue]
             found += [run for run in runs if reached is not None and run.queued_at >= reached]
         return found
+
+    def look_again_at(self, now: datetime) -> datetime:
+        """When to look again at those that are in line: the later, the more are queued."""
+        counted = self._counted
+        if counted is None or not counted[0] <= now < counted[0] + COUNTED_FOR:
+            most = int(MAX_INTERVAL.total_seconds()) * LOOKS_PER_SECOND
+            counted = self._counted = now, Run.objects.to_publish()[:most].count()
+        return now + max(publish_interval(1), timedelta(seconds=counted[1] / LOOKS_PER_SECOND))
 
 
 def _reached(like: Run, now: datetime) -> datetime | None:

@@ -156,7 +156,8 @@ def _take_due(now: datetime, line: Line) -> _Due:
         # At once: each update adds an entry to every index, and a long queue is looked at all the time.
         waiting = set(line.still_in_line(published, now))
         taken = [run for run in runs if run not in waiting]
-        _plan(waiting, now + publish_interval(1))
+        if waiting:
+            _plan(waiting, line.look_again_at(now))
         _plan(taken, taken_until)
     schedules = PeriodicTask.objects.in_bulk({run.schedule_id for run in taken if run.schedule_id})
     for run in taken:

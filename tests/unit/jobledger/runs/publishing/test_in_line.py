@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from jobledger.models import Run, Status, Trigger
-from jobledger.runs.publishing import intervals, publisher
+from jobledger.runs.publishing import in_line, intervals, publisher
 from jobledger.runs.publishing.in_line import KNOWN_FOR, Line
 from tests.unit.broker import Broker
 from tests.unit.builders import NOON
@@ -99,6 +99,27 @@ def test_how_far_a_queue_has_been_read_is_found_out_once_for_the_batches_of_a_fe
     for at, queries in (NOON, 2), (NOON, 0), (NOON + KNOWN_FOR, 2), (NOON, 2):
         with django_assert_num_queries(queries):
             assert line.still_in_line(runs, at) == runs
+
+
+def test_the_more_are_queued_the_later_those_in_line_are_looked_at_again(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_line, "LOOKS_PER_SECOND", 0.1)
+    started()
+    run = published()
+    Run.objects.bulk_create(
+        Run(job="probe", trigger=Trigger.API, publish_count=1, publish_after=NOON + MINUTE) for _ in range(9)
+    )
+    assert not is_published_again(run, broker)
+    assert run.publish_after == NOON + 100 * SECOND
+
+
+def test_what_is_queued_is_counted_once_a_minute(django_assert_num_queries: Any) -> None:
+    published()
+    line = Line()
+    for at, queries in (NOON, 1), (NOON + 59 * SECOND, 0), (NOON + MINUTE, 1), (NOON, 1):
+        with django_assert_num_queries(queries):
+            assert line.look_again_at(at) == at + intervals.publish_interval(1)
 
 
 def test_each_queue_is_read_at_a_pace_of_its_own() -> None:
