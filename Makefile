@@ -27,12 +27,11 @@ NO_CONTAINERS := -p no:celery -p no:docker_tools
 beside_each_other = $(MAKE) --no-print-directory --keep-going --jobs
 side_by_side = $(beside_each_other) --output-sync=target
 # A container that comes or goes changes the machine's network, upon which Chromium gives up what it is loading:
-# those with containers come after those in a browser. The unit tests, which hardly ever wait, take what the others
-# leave of the CPU from the start.
-PARTS_FROM_START := test-integration test-quick
-PARTS_AFTER_BROWSER := test-postgres test-containers
+# those with containers come after those in a browser. Integration tests take as long as both.
+PARTS := test-integration test-browser
+PARTS_AFTER_BROWSER := test-quick test-postgres test-containers
 
-.PHONY: help up setup venv dev collect demo-data test $(PARTS_FROM_START) test-browser $(PARTS_AFTER_BROWSER) first-lane second-lane bench lint format lock audit clean
+.PHONY: help up setup venv dev collect demo-data test $(PARTS) $(PARTS_AFTER_BROWSER) first-lane second-lane bench lint format lock audit clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,17 +54,17 @@ demo-data: setup  ## Fill in realistic rows for the sample jobs (SIZES="--users 
 	@$(BIN)/python manage.py demo_data $(SIZES)
 
 test: dev  ## Run every test that can run on this machine (PYTEST="-k name")
-	@echo "Running $(PARTS_FROM_START) test-browser, and after the latter $(PARTS_AFTER_BROWSER); each is shown when it is over"
+	@echo "Running $(PARTS), and after the latter $(PARTS_AFTER_BROWSER); each is shown when it is over"
 	@$(beside_each_other) first-lane second-lane
 
 first-lane:
-	@$(side_by_side) $(PARTS_FROM_START)
+	@$(side_by_side) test-integration
 
 second-lane:
 	@status=0; for parts in test-browser "$(PARTS_AFTER_BROWSER)"; do $(side_by_side) $$parts || status=$$?; done; exit $$status
 
 test-quick: dev  ## Run the unit tests only
-	@nice -n 5 $(call tests_in,2,$(NO_BROWSER) $(NO_CONTAINERS) tests/unit)
+	@$(call tests_in,2,$(NO_BROWSER) $(NO_CONTAINERS) tests/unit)
 
 test-integration: dev
 	@$(call tests_in,4,$(NO_BROWSER) $(NO_CONTAINERS) tests/integration)
