@@ -21,7 +21,7 @@ from tests.integration.service import Service
 
 CHILDREN = 2
 IDLE_SECONDS = 4.0
-HEARTBEAT_SECONDS = 0.1
+HEARTBEAT_SECONDS = 0.05
 """Far more often than by default, so that they are more than what a worker uses anyway."""
 OUTPUT_KIB = 64
 PRUNED_AS_MANY = 20
