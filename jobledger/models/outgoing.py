@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from django.db import models
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.models.run import Run
-from jobledger.models.states import LIVE
+from jobledger.models.states import LIVE, one_more
 
 CLAIMED_FOR = timedelta(minutes=1)
 FIRST_BACKOFF = timedelta(seconds=10)
@@ -31,7 +31,7 @@ class OutgoingQuerySet(models.QuerySet[Any]):
 
         None as well if the run has been deleted.
         """
-        changes = {"due_at": now + CLAIMED_FOR, "attempts": F("attempts") + 1}
+        changes = {"due_at": now + CLAIMED_FOR, "attempts": one_more("attempts")}
         if not self.filter(pk=pk, due_at__lte=now).update(**changes):
             return None
         return self.select_related("run").filter(pk=pk).first()

@@ -3,7 +3,9 @@
 from typing import Self
 
 from django.db import models
-from django.db.models.functions import Coalesce
+from django.db.models import F
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce, Least
 
 from jobledger.reason import Reason
 
@@ -48,6 +50,11 @@ class Status(_OpenChoices):
         return self not in LIVE
 
 
+def one_more(column: str) -> Combinable:
+    """The column's value and one, unless it is as large as it can be: nothing but SQL counts that far."""
+    return Least(F(column), models.Value(MAX_COUNT - 1)) + 1
+
+
 LIVE = (Status.QUEUED, Status.RUNNING)
 SUCCESSES = (Status.SUCCEEDED, Status.SENT)
 FAILURES = (Status.FAILED, Status.TIMED_OUT, Status.LOST)
@@ -75,6 +82,9 @@ class Trigger(_OpenChoices):
 
 BY_MESSAGE = tuple(trigger for trigger in Trigger if trigger not in (Trigger.CLI, Trigger.CRON, Trigger.JOB))
 """What has a worker start runs; with the others, they start where they are called."""
+
+MAX_COUNT = 2**31 - 1
+"""The largest value of an integer column."""
 
 AWAITS_RESULT = models.Q(status=Status.SENT, look_at__isnull=False)
 """An ordinary task whose end may still be read from Celery's result backend."""

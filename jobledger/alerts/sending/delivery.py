@@ -35,6 +35,7 @@ from jobledger.models import (
     DestinationKind,
     ServiceProcess,
 )
+from jobledger.models.states import MAX_COUNT, one_more
 from jobledger.outages import is_outage
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.service.presence import ABSENT_AFTER
@@ -158,7 +159,7 @@ def claim(destination_id: int, now: datetime, message_id: uuid.UUID) -> Claimed 
         soon = waiting.filter(due_at__lte=now + timedelta(seconds=settings.ALERT_WAIT_SECONDS))
         pks = list(soon.order_by("created_at", "pk").values_list("pk", flat=True)[:MAX_ALERTS])
         sending = {"state": DeliveryState.SENDING, "message": message_id, "changed_at": now}
-        waiting.filter(pk__in=pks).update(**sending, attempts=F("attempts") + 1)
+        waiting.filter(pk__in=pks).update(**sending, attempts=one_more("attempts"))
         alerts = Alert.objects.filter(deliveries__message=message_id).select_related("run")
         claimed = Claimed(
             destination=AlertDestination.objects.select_related("user").get(pk=destination_id),
@@ -246,7 +247,7 @@ def _record_success(claimed: Claimed) -> None:
 
 
 def _record_failure(claimed: Claimed, error: str) -> None:
-    now, failures = clock.now(), claimed.destination.failures + 1
+    now, failures = clock.now(), min(claimed.destination.failures + 1, MAX_COUNT)
     with transaction.atomic():
         _claimed_destination(claimed).update(
             busy_until=None, not_before=now + backoff(failures), failures=failures, error=error

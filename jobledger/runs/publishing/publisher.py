@@ -30,6 +30,7 @@ from jobledger.escapes import line_logger
 from jobledger.jobs import json_text, registry, secrets
 from jobledger.jobs.json_text import readable
 from jobledger.models import Reason, Run, Status, Trigger, Why
+from jobledger.models.states import MAX_COUNT
 from jobledger.runs import limits, ordinary_tasks
 from jobledger.runs.elsewhere import awaiting
 from jobledger.runs.publishing import delivery
@@ -88,7 +89,8 @@ def mark_published(published: Sequence[Run]) -> None:
         groups[run.publish_count, run.publish_after].append(run.pk)
     for (count, publish_after), pks in groups.items():
         taken = Run.objects.filter(pk__in=pks).still_to_publish(publish_after)
-        taken.update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
+        more = min(count + 1, MAX_COUNT)
+        taken.update(publish_count=more, publish_after=now + publish_interval(more))
     awaiting.sent([run for run in published if not is_job(run)], now)
 
 
@@ -101,7 +103,7 @@ def _await_workers(runs: Sequence[Run], now: datetime) -> None:
     awaiting.give_up(silent, Why.of(Reason.NO_RESULT, within_seconds=awaiting.MAX_SILENCE), now)
     for run in runs:
         queued = Run.objects.filter(pk=run.pk).still_to_publish(run.publish_after)
-        count = run.publish_count + 1
+        count = min(run.publish_count + 1, MAX_COUNT)
         queued.update(publish_count=count, publish_after=now + publish_interval(count))
 
 

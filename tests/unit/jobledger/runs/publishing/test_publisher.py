@@ -195,6 +195,15 @@ def test_a_run_is_sent_without_a_trace_that_is_not_valid(broker: Broker, trace: 
     assert "traceparent" not in message.headers
 
 
+@pytest.mark.every_database
+def test_a_run_that_nothing_can_have_published_so_often_stops_no_other(broker: Broker) -> None:
+    run, other = queued(publish_count=2**31 - 1), queued()
+    publisher.publish_due(NOON)
+    assert {message.task_id for message in broker.messages} == {str(run.pk), str(other.pk)}
+    run.refresh_from_db()
+    assert run.publish_count == 2**31 - 1
+
+
 def test_an_unexpected_error_of_one_message_fails_its_run_and_no_other(broker: Broker) -> None:
     run, other = queued(), queued()
     broker.refusals[str(run.pk)] = RuntimeError("no such luck")
