@@ -20,12 +20,17 @@ _PARTS = re.compile(rf"(?:{_PART.pattern}\s*)+")
 
 
 def exact(time: datetime, zone: tzinfo | None = None) -> str:
-    """``2026-11-22 03:00:00 CET``, in this or the current time zone; in UTC, if it has no such time there."""
-    try:
-        local = timezone.localtime(time, zone)
-    except OverflowError:  # on the first or the last day of the calendar
-        local = time.astimezone(UTC)
+    """``2026-11-22 03:00:00 CET``, in this or the current time zone."""
+    local = local_time(time, zone)
     return f"{local.isoformat(' ', 'seconds')[:19]} {local.tzname()}"
+
+
+def local_time(time: datetime, zone: tzinfo | None = None) -> datetime:
+    """In this or the current time zone; in UTC, if the zone has no such time."""
+    try:
+        return timezone.localtime(time, zone)
+    except OverflowError:  # on the first or the last day of the calendar
+        return time.astimezone(UTC)
 
 
 def relative(time: datetime, now: datetime) -> str:

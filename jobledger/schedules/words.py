@@ -9,6 +9,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.calendars.use import CalendarUse
+from jobledger.formats import local_time
 from jobledger.models import SchedulePolicy
 from jobledger.schedules import stored_schedules, stored_times
 from jobledger.schedules.rules import celery_cron
@@ -130,9 +131,9 @@ def length_words(length: timedelta) -> str:
 
 
 def _clocked_words(at: datetime, zone: tzinfo) -> str:
-    local = at.astimezone(zone)
+    local = local_time(at, zone)
     seconds = ":%S" if local.second else ""
-    return f"once on {local.strftime(f'%Y-%m-%d %H:%M{seconds}')} {zone}"
+    return f"once on {local.strftime(f'%Y-%m-%d %H:%M{seconds}')} {local.tzinfo}"
 
 
 def _solar_words(event: str, latitude: float, longitude: float) -> str:

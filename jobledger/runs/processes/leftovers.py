@@ -39,9 +39,16 @@ def record(run: Run, found: Iterable[Leftover]) -> None:
 
 def described(run: Run) -> str:
     """Such as ``process 123 (sleep 600), thread poller``; empty if nothing was left behind."""
-    return ", ".join(str(Leftover(pid=each.get("pid"), name=each["name"])) for each in run.left_behind)
+    return ", ".join(
+        str(Leftover(pid=each.get("pid"), name=each["name"])) for each in run.left_behind if _is_one(each)
+    )
 
 
 def _as_json(run: Run, leftover: Leftover) -> dict[str, Any]:
     name = secrets.without_secrets(run.job, run.options, leftover.name)
     return {"pid": leftover.pid, "name": escaped(name)[:MAX_NAME_LENGTH]}
+
+
+def _is_one(stored: Any) -> bool:
+    """Whether this is what ``left_behind`` has of each, whoever has written it."""
+    return isinstance(stored, dict) and isinstance(stored.get("name"), str)

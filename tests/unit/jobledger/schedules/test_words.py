@@ -152,3 +152,14 @@ def test_an_invalid_expression_is_rejected() -> None:
 def test_expressions_by_celerys_rules(expression: str, words: str) -> None:
     rule = CeleryCron(expression=expression, zone=ZoneInfo("UTC"))
     assert rule_words(rule, ZoneInfo("UTC")) == words
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "expected"),
+    [
+        ("Pacific/Auckland", datetime.max.replace(tzinfo=UTC), "once on 9999-12-31 23:59:59 UTC"),
+        ("America/Los_Angeles", datetime.min.replace(tzinfo=UTC), "00:00 UTC"),
+    ],
+)
+def test_a_time_that_the_zone_does_not_have_is_given_in_utc(zone: str, at: datetime, expected: str) -> None:
+    assert rule_words(Clocked(at=at), ZoneInfo(zone)).endswith(expected)

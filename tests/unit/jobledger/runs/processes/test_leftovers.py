@@ -46,3 +46,8 @@ def test_their_number_and_length_are_limited() -> None:
 
 def test_without_any_nothing_is_written() -> None:
     assert recorded().left_behind == []
+
+
+def test_what_is_neither_a_process_nor_a_thread_is_left_out() -> None:
+    run = recorded(Leftover(name="poller"), left_behind=[5, "x", {"pid": 7}, {"name": 7}])
+    assert leftovers.described(run) == "thread poller"
