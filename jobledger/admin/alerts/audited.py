@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import strip_tags
@@ -44,9 +44,12 @@ class Audited(ShownFiltersOnly):
             return super().changeform_view(request, *args, **kwargs)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """To be changed, its row is locked: nobody else changes it before that is saved, or refused."""
+        """To be changed, its row is locked: nobody else changes it before that is saved, or refused.
+
+        Django opens a transaction for whatever changes it, and none for its history, say.
+        """
         found = super().get_object(request, object_id, from_field)
-        if found is None or request.method != "POST":
+        if found is None or request.method != "POST" or not connection.in_atomic_block:
             return found
         rows = self.model._default_manager.filter(pk=found.pk).select_for_update(no_key=True)
         return super().get_object(request, object_id, from_field) if rows.values_list("pk") else None
@@ -81,12 +84,18 @@ class Audited(ShownFiltersOnly):
 
     def _conflict(self, request: HttpRequest, obj: Any) -> Iterator[str]:
         """What to tell a user whose form is outdated."""
-        kind = self.opts.verbose_name
+        kind, seen = self.opts.verbose_name, number_in(request.POST.get(SEEN, ""))
+        if VERSION not in request.POST or seen is None:
+            yield (
+                f"What was sent does not say which version of this {kind} it is based on, so it might undo "
+                "somebody else's changes. Nothing has been saved: save again to overwrite it."
+            )
+            return
         yield (
             f"This {kind} was changed while you were editing it. Your changes have not been saved: "
-            "save again to overwrite it, or open the page anew."
+            "save again to overwrite it, or open the page again to see it as it is now."
         )
-        newer = audit_log.entries_of(obj).filter(pk__gt=number_in(request.POST.get(SEEN, "")) or 0)
+        newer = audit_log.entries_of(obj).filter(pk__gt=seen)
         for entry in audit_log.formatted(newer, clock.now()):
             changes = "; ".join(map(_words, entry.changes))
             yield f"{entry.user}, {strip_tags(entry.time)}: {changes or entry.text}"
@@ -130,7 +139,9 @@ class Audited(ShownFiltersOnly):
 
 
 def _words(change: audit_log.Change) -> str:
-    return f"{change.name}: {change.old or '-'} → {change.new or '-'}"
+    # The lines of a text would run into each other.
+    old, new = (", ".join(value.splitlines()) or "-" for value in (change.old, change.new))
+    return f"{change.name}: {old} → {new}"
 
 
 def _refusing(form: Any, texts: Sequence[str]) -> Any:

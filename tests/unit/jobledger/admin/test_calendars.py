@@ -77,6 +77,15 @@ def test_entries_that_a_deployment_has_changed_meanwhile_are_not_overwritten_uns
     assert Calendar.objects.get().entries == "sat"
 
 
+def test_each_entry_that_somebody_else_has_changed_is_told_apart(admin_client: Client) -> None:
+    calendar = Calendar.objects.create(name="closed", entries="sat\nsun")
+    opened = hidden_in(admin_client, url(calendar))
+    values = {"name": "closed", "description": "", "entries": "sat\nsun\n12-24 # Eve"}
+    save(admin_client, url(calendar), values)
+    refused = admin_client.post(url(calendar), {**values, "entries": "mon"} | opened).text
+    assert "Entries: sat, sun → sat, sun, 12-24 # Eve" in refused
+
+
 def test_its_page_links_to_the_schedules_that_use_it(admin_client: Client) -> None:
     schedule = limited_by(hourly("a <b>"), "sun")
     text = admin_client.get(url(Calendar.objects.get())).text

@@ -11,7 +11,7 @@ from django.urls import reverse
 from jobledger.admin.alerts.rules import KINDS, RuleForm
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import AlertRule, AuditEntry
-from tests.unit.jobledger.admin.change_forms import hidden_in, save
+from tests.unit.jobledger.admin.change_forms import hidden_in, hidden_in_text, save
 from tests.unit.jobledger.admin.schedules.schedules import unreadable
 from tests.unit.jobledger.alerts.builders import destination, rule
 from tests.unit.jobledger.schedules.builders import hourly
@@ -128,7 +128,7 @@ def test_an_edit_that_somebody_else_has_made_meanwhile_is_not_overwritten_unseen
     assert "After failures: 1 → 3" in refused.text
     assert AlertRule.objects.get(name="pager").after_failures == 3
     # The user has been told, and saves again what the form still says.
-    overwriting = {name: refused.context[name] for name in opened}
+    overwriting = hidden_in_text(refused.text)
     assert 'value="5"' in refused.text
     assert admin_client.post(page(stored), posted(after_failures="5") | overwriting).status_code == 302
     assert AlertRule.objects.get(name="pager").after_failures == 5
@@ -141,14 +141,25 @@ def test_so_is_one_whose_form_has_another_mistake(admin_client: Client) -> None:
     assert "was changed while you were editing it" not in refused.text
     rule(name="other")
     AlertRule.objects.filter(pk=stored.pk).update(enabled=False)
-    kept = {name: refused.context[name] for name in opened}
+    kept = hidden_in_text(refused.text)
     assert "was changed while" in admin_client.post(page(stored), posted() | kept).text
 
 
 def test_a_form_without_the_version_that_it_shows_is_refused(admin_client: Client) -> None:
     stored = rule(name="pager")
-    assert admin_client.post(page(stored), posted(after_failures="3")).status_code == 200
+    save(admin_client, page(stored), posted(enabled=""))
+    refused = admin_client.post(page(stored), posted(after_failures="3"))
+    assert "What was sent does not say which version of this alert rule it is based on" in refused.text
+    # Nor what its sender has seen, which may be all of them.
+    assert "admin, " not in refused.text
     assert AlertRule.objects.get(name="pager").after_failures == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_its_history_is_shown_however_it_is_asked_for(admin_client: Client) -> None:
+    """Django opens no transaction for it, which a lock needs."""
+    history = reverse("admin:jobledger_alertrule_history", args=[rule(name="pager").pk])
+    assert admin_client.post(history).status_code == 200
 
 
 def test_a_viewer_reads_which_runs_it_is_about_whatever_the_times_of_the_schedule_are(client: Client) -> None:
