@@ -317,9 +317,11 @@ def _process(facts: Facts) -> str:
 
 
 def _never_began(facts: Facts) -> Phrase:
-    ended = _after("by ", facts.text("signal")) or _after("with exit code ", facts.text("exit_code"))
-    ended = "for want of memory" if facts.text("out_of_memory") else ended
-    last = f", the last one ({facts.text('worker')}) {ended}" if ended else ""
+    ended = _after("was ended by ", facts.text("signal")) or _after(
+        "exited with code ", facts.text("exit_code")
+    )
+    ended = "ran out of memory" if facts.text("out_of_memory") else ended
+    last = f"; the last one ({facts.text('worker')}) {ended}" if ended else ""
     return f"{facts.text('deaths')} processes in a row died before the job could begin{last}".lstrip()
 
 

@@ -147,12 +147,12 @@ def _why_queued(facts: Facts) -> Phrase:
     run = facts.run
     if facts.reason is Reason.OVERLAP:
         return waits(facts)
+    if run.deaths_before_start:
+        return _died_before_start(run)
     # A retry that has not been published yet.
     if facts.reason is Reason.RETRY and (not run.publish_count or "." in run.job):
         return phrase_of(facts)
     since = exact(run.queued_at)
-    if run.deaths_before_start:
-        return _died_before_start(run)
     if run.start_after is not None and run.attempt == 1 and not run.publish_count:
         return f"it was enqueued to start at {exact(run.start_after)}"
     if not run.publish_count:
@@ -209,8 +209,8 @@ def _advice(facts: Facts) -> str:
     if facts.reason is not Reason.NEVER_BEGAN:
         return ""
     return (
-        " What is executed before the job may be the cause, such as its concurrency_key: look into its "
-        "worker's log, and run it again once that is mended."
+        " The cause may be code that is executed before the job, such as its concurrency_key: see the "
+        "worker's log, and run it again once that is fixed."
     )
 
 

@@ -89,8 +89,7 @@ def undo_claim(pk: UUID, loss: Loss) -> bool:
             return False
         times = {"started_at": None, "heartbeat_at": None}
         nobody = {"worker": "", "worker_identity": "", "concurrency_key": ""}
-        # Otherwise, it might be taken for one whose message is still in its queue.
-        if not _queue_again(run, loss, status=Status.QUEUED, publish_count=0, **times, **nobody):
+        if not _queue_again(run, loss, status=Status.QUEUED, **times, **nobody):
             return False
         overlap.wake(run.concurrency_key, at_once=False)
     return True
@@ -124,7 +123,9 @@ def _queue_again(run: Run, loss: Loss, **changes: Any) -> bool:
     delay = min(timedelta(seconds=2 ** (deaths - 1) - 1), publish_interval(1))
     again_at = max(now + delay, run.start_after or now)
     # Not later than it would be anyway.
-    planned = {"publish_after": min(again_at, run.publish_after or again_at), "deaths_before_start": deaths}
+    publish_after = min(again_at, run.publish_after or again_at)
+    # As if for the first time. Otherwise, it might be taken for one whose message is still in its queue.
+    planned = {"publish_after": publish_after, "publish_count": 0, "deaths_before_start": deaths}
     as_read = Run.objects.filter(pk=run.pk, attempt=run.attempt, worker=run.worker)
     if not as_read.in_state(Status(run.status)).update(**{**planned, **changes}):
         return False

@@ -105,9 +105,9 @@ CASES: dict[str, tuple[Run, str]] = {
             error="Worker exited prematurely: signal 11 (SIGSEGV) Job: 3.",
         ),
         (
-            "Failed: 10 processes in a row died before the job could begin, the last one (celery@here:7) "
-            "by SIGSEGV. What is executed before the job may be the cause, such as its concurrency_key: look "
-            "into its worker's log, and run it again once that is mended."
+            "Failed: 10 processes in a row died before the job could begin; the last one (celery@here:7) "
+            "was ended by SIGSEGV. The cause may be code that is executed before the job, such as its "
+            "concurrency_key: see the worker's log, and run it again once that is fixed."
         ),
     ),
     "failed, exit code": (
@@ -329,6 +329,10 @@ CASES: dict[str, tuple[Run, str]] = {
     "queued, after deaths": (
         run(Status.QUEUED, publish_count=1, deaths_before_start=2),
         ("Queued: 2 processes have died before the job could begin; queued since 2026-11-22 03:00:00 UTC."),
+    ),
+    "queued, a retry after deaths": (
+        run(Status.QUEUED, of(Reason.RETRY), attempt=2, deaths_before_start=1),
+        "Queued: a process has died before the job could begin; queued since 2026-11-22 03:00:00 UTC.",
     ),
     "queued, not picked up": (
         run(Status.QUEUED, publish_count=1),

@@ -251,10 +251,12 @@ def test_the_deaths_before_an_attempt_do_not_count_for_the_next_one() -> None:
 
 
 def test_so_it_is_if_the_claim_was_not_committed(claiming: None) -> None:
-    run = Run.objects.create(job="probe", trigger=Trigger.CELERY)
+    run = Run.objects.create(job="probe", trigger=Trigger.CELERY, publish_count=3)
     request_of(run).on_failure(died(-9))
     run.refresh_from_db()
     assert (run.status, run.publish_after is None) == ("queued", False)
+    # Not as one of which three messages may still be in the queue.
+    assert run.publish_count == 0
 
 
 def test_a_run_that_another_child_has_claimed_meanwhile_is_left_to_it(claiming: None) -> None:
