@@ -354,11 +354,16 @@ def test_of_several_beats_one_starts_a_slot(schedule: PeriodicTask, tmp_path: Pa
 def test_a_backfill_that_cannot_be_looked_at_does_not_stop_the_others(
     schedule: PeriodicTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start(schedule)
-    SchedulePolicy.objects.update(concurrency="whatever")
-    other = hourly("other", handled_until=NOON)
-    start(other)
-    PeriodicTask.objects.filter(pk=other.pk).update(task="probes.allowing")
+    broken = start(schedule)
+    note_outcomes = backfilling._note_outcomes
+
+    def fails_for_one(backfill: Backfill) -> int:
+        if backfill == broken:
+            raise ValueError("cannot be looked at")
+        return note_outcomes(backfill)
+
+    monkeypatch.setattr(backfilling, "_note_outcomes", fails_for_one)
+    start(hourly("other", handled_until=NOON))
     assert advance() == [NINE]
 
 
