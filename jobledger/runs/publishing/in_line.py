@@ -15,7 +15,7 @@ from jobledger.runs.publishing.intervals import MAX_INTERVAL, publish_interval
 KNOWN_FOR = timedelta(seconds=5)
 """How long what was found out is right enough: to find it out, all that is queued of a job is passed."""
 
-LOOKS_PER_SECOND = 200
+LOOKS_PER_SECOND = 500
 """At how many runs in line beat looks at most, since each look writes. Should all messages have been lost, so
 many runs are published again each second."""
 COUNTED_FOR = timedelta(seconds=60)
