@@ -9,6 +9,7 @@ import gc
 import os
 import traceback
 from collections.abc import Generator
+from os import getpid  # not `os.getpid`, which tests replace
 from pathlib import Path
 
 import hypothesis
@@ -71,15 +72,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
     Otherwise it would go on with the tests that follow, and report them as its parent does.
     """
-    pid = os.getpid()
+    pid = getpid()
     try:
         return (yield)
     except BaseException:
-        if os.getpid() != pid:
+        if getpid() != pid:
             traceback.print_exc()
         raise
     finally:
-        if os.getpid() != pid:
+        if getpid() != pid:
             os._exit(1)
 
 
