@@ -254,7 +254,7 @@ BREAKS = [
     (break_times, "hour: 25 is not between 0 and 23"),
     (break_zone, "Mars/Olympus"),
     (break_options, "kwargs: '\\[\\]' is not an object"),
-    (break_policy, "'perhaps' is not a valid Misfire"),
+    (break_policy, "misfire: 'perhaps' is none of skip, once, all"),
 ]
 
 
