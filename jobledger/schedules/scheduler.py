@@ -8,7 +8,7 @@ down, slots are still recorded, and their runs are published when it is back.
 import gc
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from celery import beat
@@ -40,6 +40,8 @@ Result = TypeVar("Result")
 MAX_SLEEP_SECONDS = 1.0
 MAX_WAIT_SECONDS = 5.0
 """The same if the database can wake beat."""
+AHEAD = timedelta(milliseconds=20)
+"""How long before a schedule is due beat wakes up: what has slept for seconds is slow at first."""
 # Wait this long after a failed publish, so that a broker that hangs does not keep beat from recording slots.
 BROKER_RETRY_SECONDS = 5.0
 # Wait this long before another attempt at rows that are locked or could not be published.
@@ -174,6 +176,8 @@ class Scheduler(beat.Scheduler):
         self._agenda = remaining
         if has_more or self._reconciliation.is_behind:
             return 0.0
+        if remaining.next_due_at and now < remaining.next_due_at <= now + AHEAD:
+            due_alone.look_ahead(remaining.next_due_at)
         return self._seconds_to_sleep(remaining, now, remaining.now() or remaining.read_at)
 
     def _tell_if_set_back(self, now: datetime) -> None:
@@ -189,7 +193,7 @@ class Scheduler(beat.Scheduler):
         """
         known, self._agenda = self._agenda, None
         if known and (now := known.now()):
-            is_awaited = agenda.is_due(known.next_due_at, now)
+            is_awaited = agenda.is_due(known.next_due_at, now + AHEAD)
             if is_awaited or (not self._unclaimed and known.is_current()):
                 return known, now
         todo = agenda.read()
@@ -256,6 +260,8 @@ class Scheduler(beat.Scheduler):
             # Still due after this tick: the rows are locked by another process, or publishing is on hold.
             return RETRY_SECONDS
         waits = [(at - now).total_seconds() for at in todo.times() if at > ticked_at]
+        if todo.next_due_at and todo.next_due_at > ticked_at + AHEAD:
+            waits.append((todo.next_due_at - AHEAD - now).total_seconds())
         return max(0.0, min([self._longest_sleep(todo, ticked_at), *waits]))
 
     def _longest_sleep(self, todo: Agenda, ticked_at: datetime) -> float:

@@ -26,7 +26,7 @@ from jobledger.schedules import reconciliation
 from jobledger.schedules.backfills import backfilling
 from jobledger.schedules.backfills.backfilling import Terms
 from jobledger.schedules.due import agenda, due_alone, ledger
-from jobledger.schedules.scheduler import RETRY_SECONDS, Scheduler
+from jobledger.schedules.scheduler import AHEAD, RETRY_SECONDS, Scheduler
 from tests.unit.builders import override
 from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back
 from tests.unit.sqlite_files import garbage_left, in_a_file, locked, open_files
@@ -91,10 +91,15 @@ def test_they_are_maintained_with_one_statement(
     assert sum('total_run_count" + 1' in query["sql"] for query in queries) == 1
 
 
-def test_the_next_tick_is_when_the_next_schedule_is_due(scheduler: Scheduler, published: list[Run]) -> None:
+def test_the_next_tick_is_shortly_before_the_next_schedule_is_due_and_the_one_after_it_when_it_is(
+    scheduler: Scheduler, published: list[Run]
+) -> None:
     hourly()
     NextSlot.objects.update(due_at=NOON + timedelta(seconds=1.25))
-    assert scheduler.tick() == pytest.approx(0.25)
+    assert scheduler.tick() == pytest.approx(0.25 - AHEAD.total_seconds())
+    with time_machine.travel(NOON + timedelta(seconds=1.25) - AHEAD, tick=False):
+        assert scheduler.tick() == pytest.approx(AHEAD.total_seconds())
+    assert published == []
 
 
 @pytest.fixture
@@ -131,6 +136,32 @@ def test_a_schedule_that_beat_has_waited_for_is_recorded_at_once(
     assert "heartbeat_at" not in first, first
 
 
+def test_it_is_read_shortly_before_so_that_reading_it_again_takes_less_time(
+    scheduler: Scheduler, asleep: Callable[..., None], published: list[Run]
+) -> None:
+    asleep(by_wall=0.99, by_monotonic=0.99)
+    ahead, *others = statements_of_a_tick(scheduler)
+    assert "timing_now" in ahead
+    assert not any("timing_now" in each or "heartbeat_at" in each for each in others)
+    assert (published, Run.objects.count()) == ([], 0)
+    asleep(by_wall=0.01, by_monotonic=1.0)
+    first, *_ = statements_of_a_tick(scheduler)
+    assert "timing_now" in first
+    assert [run.scheduled_for for run in published] == [NOON]
+
+
+def test_an_edit_after_that_is_heeded(
+    scheduler: Scheduler, asleep: Callable[..., None], published: list[Run]
+) -> None:
+    asleep(by_wall=0.99, by_monotonic=0.99)
+    scheduler.tick()
+    # Without a signal.
+    PeriodicTask.objects.update(enabled=False)
+    asleep(by_wall=0.01, by_monotonic=1.0)
+    scheduler.tick()
+    assert published == []
+
+
 @pytest.mark.parametrize("by_wall", [0.9, 3600.0])
 def test_the_agenda_is_read_again_if_the_clock_was_set_or_the_machine_suspended(
     scheduler: Scheduler, asleep: Callable[..., None], published: list[Run], by_wall: float
@@ -149,7 +180,7 @@ def test_so_is_the_next_one_and_whatever_else_has_become_due_by_then(
         NextSlot.objects.exclude(pk=first.pk).update(due_at=NOON + SECOND)
         scheduler.tick()
         wall.shift(1)
-        assert scheduler.tick() == pytest.approx(1.0)
+        assert scheduler.tick() == pytest.approx(1.0 - AHEAD.total_seconds())
         assert [run.schedule for run in published] == [first]
         wall.shift(1)
         statement, *_ = statements_of_a_tick(scheduler)

@@ -131,6 +131,14 @@ def test_whatever_is_out_of_the_ordinary_is_left(make: Callable[[], object]) -> 
     assert (NextSlot.objects.values().get(), Run.objects.count()) == (before, 0)
 
 
+@pytest.mark.parametrize("make", (ORDINARY | LEFT).values(), ids=ORDINARY | LEFT)
+def test_to_look_ahead_changes_nothing_whatever_is_due(make: Callable[[], object]) -> None:
+    make()
+    before = NextSlot.objects.values().get()
+    due_alone.look_ahead(NOON)
+    assert (NextSlot.objects.values().get(), Run.objects.count()) == (before, 0)
+
+
 @pytest.mark.parametrize("field", ["due_at", "slot", "handled_until", "timing", "target"])
 def test_a_schedule_that_was_changed_since_it_was_read_is_not_recorded(
     monkeypatch: pytest.MonkeyPatch, field: str
