@@ -1,6 +1,7 @@
 """The parts of the measurement that need the service's models: ``python -m benchmarks.plan.inside ACTION``.
 
-Each prepares something, prints a line, waits for one, does the rest, and prints what CPU time that took.
+Each prepares something, prints a line, waits for one, does the rest, prints what CPU time that took, and
+stays until its input ends.
 """
 
 import io
@@ -43,7 +44,9 @@ def main() -> None:
     began = process_time()
     for _ in steps:
         pass
-    json.dump({"seconds": process_time() - began}, sys.stdout)
+    sys.stdout.write(f"{json.dumps({'seconds': process_time() - began})}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
 
 
 def _schedules(count: str, minute: str) -> Iterator[None]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from subprocess import PIPE, Popen, TimeoutExpired
+from subprocess import PIPE, Popen
 from typing import Any, LiteralString, Self
 from urllib.parse import urlsplit
 
@@ -77,15 +77,29 @@ class Meter:
 
     def now(self, *pids: int) -> Used:
         """Since they were started: these processes of the service with their children, and the server."""
-        # With what backends have used that have ended meanwhile.
-        ended = self._server.cpu_times()
-        database = services.cpu_seconds(self._server.pid) + ended.children_user + ended.children_system
         return Used(
             seconds=self.value("SELECT extract(epoch FROM clock_timestamp())"),
             own_ms=sum(map(services.cpu_seconds, pids)) * 1000,
-            database_ms=database * 1000,
+            database_ms=self._database_seconds() * 1000,
             wal_bytes=self.value(WAL),
         )
+
+    def _database_seconds(self) -> float:
+        """Of the server's processes, with those that have ended.
+
+        Read again if one ends meanwhile, which would be counted twice or not at all.
+        """
+        ended = self._ended()
+        while True:
+            living, before = services.cpu_seconds(self._server.pid), ended
+            if (ended := self._ended()) == before:
+                return living + sum(ended[1])
+
+    def _ended(self) -> tuple[set[int], tuple[float, float]]:
+        """The processes that have not ended, and what the others have used."""
+        times = self._server.cpu_times()
+        living = {each.pid for each in self._server.children(recursive=True)}
+        return living, (times.children_user, times.children_system)
 
     def value(self, statement: LiteralString) -> float:
         """The only value of a query."""
@@ -114,34 +128,38 @@ def meter_of(running: Service) -> Iterator[Meter]:
 def prepared(running: Service, *arguments: str) -> Iterator[Callable[[], float]]:
     """A part that is in the service, once it is ready.
 
-    The value makes it begin, and returns the seconds of CPU time that it took. Raises TimeoutError if it is
-    not ready or not done in time, and RuntimeError if it fails; its traceback is on stderr.
+    The value makes it begin, and returns the seconds of CPU time that it took. It stays connected until the
+    block ends: what ended processes of the server have used is known in ticks only. Raises TimeoutError if it
+    is not ready or not done in time, and RuntimeError if it fails; its traceback is on stderr.
     """
     command = (sys.executable, "-m", "benchmarks.plan.inside", *arguments)
     with Popen(command, cwd=ROOT, env=running.environment, stdin=PIPE, stdout=PIPE) as process:
         try:
             _await_ready(process, " ".join(arguments))
-            yield partial(_finish, process, " ".join(arguments))
+            yield partial(_do, process, " ".join(arguments))
         finally:
             process.kill()
 
 
 def _await_ready(process: "Popen[bytes]", what: str) -> None:
+    if (line := _line_of(process, f"“{what}” was not ready")) != READY:
+        raise RuntimeError(f"“{what}” printed “{line}” and ended with {process.wait(PART_SECONDS)}")
+
+
+def _do(process: "Popen[bytes]", what: str) -> float:
+    assert process.stdin
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    if not (line := _line_of(process, f"“{what}” was not done")):
+        raise RuntimeError(f"“{what}” has ended with {process.wait(PART_SECONDS)}")
+    return float(json.loads(line)["seconds"])
+
+
+def _line_of(process: "Popen[bytes]", late: str) -> str:
     assert process.stdout
     if not select.select([process.stdout], [], [], PART_SECONDS)[0]:
-        raise TimeoutError(f"“{what}” was not ready within {PART_SECONDS} s")
-    if process.stdout.readline().decode().strip() != READY:
-        raise RuntimeError(f"“{what}” has ended with {process.wait(PART_SECONDS)}")
-
-
-def _finish(process: "Popen[bytes]", what: str) -> float:
-    try:
-        printed, _ = process.communicate(b"\n", PART_SECONDS)
-    except TimeoutExpired as late:
-        raise TimeoutError(f"“{what}” took more than {PART_SECONDS} s") from late
-    if process.returncode:
-        raise RuntimeError(f"“{what}” has ended with {process.returncode}")
-    return float(json.loads(printed)["seconds"])
+        raise TimeoutError(f"{late} within {PART_SECONDS} s")
+    return process.stdout.readline().decode().strip()
 
 
 def server_pid() -> int:
