@@ -109,9 +109,14 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Those in one of the states, to be found by another index than that on the status, such as by id.
 
         With a plain condition, PostgreSQL may look for the id among all that are queued: it expects none if
-        there were none when the table was analyzed.
+        there were none when the table was analyzed. So it may for one of few, or of a job that had no runs.
         """
         return self.alias(state=Coalesce("status", models.Value(""))).filter(state__in=statuses)
+
+    def that_have(self, **texts: Any) -> Self:
+        """Those with these texts in columns that have an index, to be found like that, too."""
+        unindexed = {f"own_{column}": Coalesce(column, models.Value("")) for column in texts}
+        return self.alias(**unindexed).filter(**{f"own_{column}": text for column, text in texts.items()})
 
     def still_to_publish(self, after: datetime | None) -> Self:
         """Those that are still queued, to be published after this time; found like that, too."""

@@ -297,7 +297,7 @@ def _continued(line_id: uuid.UUID | None, request: RunRequest, worker: str, **ch
     row = {**_running(request, worker, clock.now()), "trigger": Trigger.CRON}
     # Its own recorder may not have created it yet.
     Run.objects.get_or_create(pk=line_id, defaults=row)
-    line = Run.objects.filter(pk=line_id, job=row["job"], trigger=Trigger.CRON, worker_identity="")
+    line = Run.objects.filter(pk=line_id, worker_identity="").that_have(job=row["job"], trigger=Trigger.CRON)
     continuable = line.in_state(Status.RUNNING)
     # Lets other processes know that it is continued.
     changes = {"options": row["options"], "worker_identity": IDENTITY, **changes}

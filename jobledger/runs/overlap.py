@@ -243,7 +243,7 @@ def _start() -> tuple[QuerySet[Run], dict[str, Any]]:
     )
     times = {"started_at": now, "heartbeat_at": now, "publish_after": None}
     by = {name: Given.of(Run, name) for name in ("worker", "worker_identity")}
-    startable = Run.objects.startable_run(Given("pk", UUIDField()), now).filter(job=job)
+    startable = Run.objects.startable_run(Given("pk", UUIDField()), now).that_have(job=job)
     takes_turns = policy.filter(misfire=Misfire.ALL).exclude(concurrency=Concurrency.ALLOW)
     return startable.exclude(Exists(takes_turns)), {**_RUNNING, **times, **by, "concurrency_key": key}
 
