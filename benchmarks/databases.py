@@ -5,6 +5,8 @@ import platform
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks.rows.row import NotMeasuredError
 from tests.requirements import missing_docker
@@ -16,7 +18,10 @@ COUNTS_STATEMENTS = "shared_preload_libraries=pg_stat_statements"
 
 @contextmanager
 def database_server(database: str) -> Iterator[None]:
-    """Set ``DATABASE_URL``, which the test service reads. Raises NotMeasuredError if there is no server."""
+    """Set ``DATABASE_URL``, which the test service reads. Raises NotMeasuredError if there is no server.
+
+    Where possible, it leads through a socket, so that no process of Docker takes part in what is measured.
+    """
     if database == "postgres" and (reason := missing_docker()):
         raise NotMeasuredError(reason)
     given = os.environ.pop("DATABASE_URL", "")
@@ -24,7 +29,9 @@ def database_server(database: str) -> Iterator[None]:
         if database == "sqlite":
             yield
             return
-        with postgres(COUNTS_STATEMENTS) as url:
+        # The container takes the folder over, which only root can remove then.
+        made = TemporaryDirectory(ignore_cleanup_errors=True)
+        with made as folder, postgres(COUNTS_STATEMENTS, socket_folder=Path(folder)) as url:
             os.environ["DATABASE_URL"] = url
             yield
     finally:

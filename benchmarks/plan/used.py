@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from subprocess import PIPE, Popen
 from typing import Any, LiteralString, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import psutil
 import psycopg
@@ -163,11 +163,13 @@ def _line_of(process: "Popen[bytes]", late: str) -> str:
 
 
 def server_pid() -> int:
-    """Of the server in the container that publishes the port."""
-    port = urlsplit(os.environ["DATABASE_URL"]).port
-    container = _docker("ps", "--quiet", "--filter", f"publish={port}")
+    """Of the server in the container that has the folder of its socket, or publishes its port."""
+    url = urlsplit(os.environ["DATABASE_URL"])
+    folders = parse_qs(url.query).get("host")
+    its_own = f"volume={folders[0]}" if folders else f"publish={url.port}"
+    container = _docker("ps", "--quiet", "--filter", its_own)
     if not container:
-        raise RuntimeError(f"no container publishes port {port}, where the database is")
+        raise RuntimeError(f"no container has {its_own}, where the database is")
     return int(_docker("inspect", "--format", "{{.State.Pid}}", container))
 
 

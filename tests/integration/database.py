@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,17 @@ def rows(running: Service, statement: str, *values: Any) -> list[tuple[Any, ...]
     with psycopg.connect(running.database_url, autocommit=True) as server:
         answer = server.execute(statement.replace("?", "%s").encode(), values)
         return answer.fetchall() if answer.description else []
+
+
+@contextmanager
+def connected(running: Service) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+    """What returns a query's rows, by one connection that stays open."""
+    if is_sqlite(running):
+        with closing(sqlite3.connect(sqlite_file(running), timeout=30)) as file:
+            yield lambda query: file.execute(query).fetchall()
+    else:
+        with psycopg.connect(running.database_url, autocommit=True) as server:
+            yield lambda query: server.execute(query.encode()).fetchall()
 
 
 def can_write(running: Service) -> bool:
