@@ -6,12 +6,16 @@ changes, and compiled when it is first executed on a kind of database.
 
 Django has no public API that compiles an update without executing it. Tests compare the statements with those
 that Django executes.
+
+On some connections, PostgreSQL prepares them as well (``prepared``). There, only the given values are
+parameters: a plan for any value of a parameter cannot use an index whose condition names one of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -19,7 +23,10 @@ from django.db.models import Expression, Field, Model, QuerySet
 from django.db.models.expressions import RawSQL
 from django.db.models.sql import Query, UpdateQuery
 
+from jobledger import prepared
+
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 _Converter = tuple[int, Any, Callable[..., Any]]
 """The place of a column, the column, and what makes a field's value of what the database returns."""
 
@@ -61,7 +68,7 @@ class _Compiled:
     """What comes after the last one."""
 
     @classmethod
-    def of(cls, sql: str, parameters: Sequence[Any]) -> "_Compiled":
+    def of(cls, sql: str, parameters: Sequence[Any]) -> Self:
         pieces, text, own = list[tuple[str, Sequence[Any], str]](), "", list[Any]()
         *texts, last = sql.split("%s")
         for before, parameter in zip(texts, parameters, strict=True):
@@ -74,6 +81,17 @@ class _Compiled:
                 own.append(parameter)
         given = {each.name: each for each in parameters if isinstance(each, Given)}
         return cls(given=given, pieces=pieces, end=(text + last, own))
+
+    def literal(self, connection: BaseDatabaseWrapper) -> Self:
+        """The same with all parameters in its text, but for the given values."""
+
+        operations: Any = connection.ops  # only PostgreSQL's compose statements
+
+        def composed(text: str, own: Sequence[Any]) -> str:
+            return str(operations.compose_sql(text, own)).replace("%", "%%")
+
+        pieces = [(composed(text, own), (), name) for text, own, name in self.pieces]
+        return replace(self, pieces=pieces, end=(composed(*self.end), ()))
 
     def filled(
         self, values: Mapping[str, Any], query: Query, connection: BaseDatabaseWrapper
@@ -91,19 +109,33 @@ class _Compiled:
 class _Statement(Generic[M]):
     def __init__(self, model: type[M]) -> None:
         self._model, self._query = model, Query(model)
-        self._compiled: dict[tuple[str, type], _Compiled] = {}
+        self._compiled: dict[tuple[str, type, bool], _Compiled] = {}
 
     def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
         raise NotImplementedError
 
-    def _filled(self, values: Mapping[str, Any]) -> tuple[BaseDatabaseWrapper, str, list[Any]]:
-        connection = connections[router.db_for_write(self._model)]
+    def _executed(self, values: Mapping[str, Any], read: Callable[[Any], T]) -> T:
+        """What is read from the cursor then."""
+        connection = self._connection()
+        if prepared.is_ready(connection):
+            with suppress(prepared.NotPreparedError):
+                return prepared.execute(connection, *self._filled(values, connection, is_prepared=True), read)
+        with connection.cursor() as cursor:
+            cursor.execute(*self._filled(values, connection))
+            return read(cursor)
+
+    def _connection(self) -> BaseDatabaseWrapper:
+        return connections[router.db_for_write(self._model)]
+
+    def _filled(
+        self, values: Mapping[str, Any], connection: BaseDatabaseWrapper, *, is_prepared: bool = False
+    ) -> tuple[str, list[Any]]:
         # Of two threads, both may compile it.
-        key = connection.alias, type(connection)
+        key = connection.alias, type(connection), is_prepared
         if (compiled := self._compiled.get(key)) is None:
-            sql, parameters = self._compile(connection)
-            compiled = self._compiled[key] = _Compiled.of(sql, parameters)
-        return connection, *compiled.filled(values, self._query, connection)
+            compiled = _Compiled.of(*self._compile(connection))
+            compiled = self._compiled[key] = compiled.literal(connection) if is_prepared else compiled
+        return compiled.filled(values, self._query, connection)
 
 
 class Update(_Statement[M]):
@@ -116,10 +148,7 @@ class Update(_Statement[M]):
 
     def execute(self, **values: Any) -> int:
         """Returns how many rows have changed."""
-        connection, sql, parameters = self._filled(values)
-        with connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            return int(cursor.rowcount)
+        return self._executed(values, lambda cursor: int(cursor.rowcount))
 
     def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
         rows, changes = self._update()
@@ -138,11 +167,8 @@ class UpdateOne(Update[M]):
 
     def row(self, **values: Any) -> M | None:
         """Execute it, and return the row as it is then; None if there is none."""
-        connection, sql, parameters = self._filled(values)
-        with connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            found = cursor.fetchall()
-        return self._object(found[0], connection) if found else None
+        found = self._executed(values, lambda cursor: cursor.fetchall())
+        return self._object(found[0], self._connection()) if found else None
 
     def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
         sql, parameters = super()._compile(connection)
@@ -180,10 +206,7 @@ class Exists(_Statement[M]):
         self._rows = rows
 
     def execute(self, **values: Any) -> bool:
-        connection, sql, parameters = self._filled(values)
-        with connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            return cursor.fetchone() is not None
+        return self._executed(values, lambda cursor: cursor.fetchone() is not None)
 
     def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
         query = self._rows().query.exists()
@@ -200,9 +223,7 @@ class Insert(_Statement[M]):
         self._names = names
 
     def execute(self, **values: Any) -> None:
-        connection, sql, parameters = self._filled(values)
-        with connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
+        self._executed(values, lambda cursor: None)
 
     def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
         given, quote = [Given.of(self._model, name) for name in self._names], connection.ops.quote_name

@@ -37,6 +37,7 @@ from celery.signals import task_prerun, worker_process_init, worker_process_shut
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from jobledger import prepared
 from jobledger.jobs import registry
 from jobledger.models import Run
 from jobledger.runs.django_internals import is_in_test_case
@@ -64,6 +65,8 @@ class _Own(threading.local):
     """With SQLite, the file that it is open for."""
     is_between_jobs = False
     """Whether SQLite's file may be kept open at the moment."""
+    prepares = False
+    """Whether the connection lasts long enough for statements to be prepared."""
 
 
 _own = _Own()
@@ -227,6 +230,8 @@ def _taken(usual: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
         _own.source = deepcopy(usual.settings_dict)
         _own.pid = os.getpid()
         own = _own.connection = another(usual)
+        if _own.prepares:
+            prepared.allow(own)
     elif _may_be_lost(own, _own.used_at) or _was_file_replaced(own):
         own.close()
     if own.connection is None:
@@ -309,6 +314,7 @@ class SharedConnections:
 
 def _for_any_thread(usual: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
     own = another(usual)
+    prepared.allow(own)
     # Django would refuse to let another thread than the first use it.
     own.inc_thread_sharing()
     return own
@@ -333,6 +339,7 @@ def _child_begins(**kwargs: object) -> None:
     # Celery also sends this signal in a worker that has no children, which may be part of a test.
     if current_process().name != "MainProcess":
         keep_open()
+        _own.prepares = True
 
 
 def _task_begins(sender: Any = None, **kwargs: object) -> None:

@@ -19,6 +19,7 @@ FLOORS = {
     "jobledger.clock": 1,
     "jobledger.paging": 1,
     "jobledger.compiled": 1,
+    "jobledger.prepared": 1,
     "jobledger.conf": 1,
     "jobledger.permissions": 1,
     "jobledger.calendars": 1,

@@ -3,8 +3,9 @@
 import getpass
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
@@ -94,3 +95,15 @@ def test_a_job_that_is_running_is_not_started_again(running: Service) -> None:
         assert wait_for_end(running, first).status == "succeeded"
     assert second.returncode != 0
     assert str(first)[:8] in second.stderr
+
+
+def test_nothing_that_a_worker_does_to_its_connection_reaches_others(running: Service) -> None:
+    """Where it has one for itself, it has PostgreSQL prepare statements, and prefer indexes."""
+    assert wait_for_end(running, call(running, "probe")).status == "succeeded"
+    left = "SELECT current_setting('enable_seqscan'), (SELECT count(*) FROM pg_prepared_statements)"
+    with ExitStack() as stack:
+        for _ in range(POOL_SIZE):
+            pooled = stack.enter_context(psycopg.connect(running.variables["DATABASE_URL"]))
+            pooled.prepare_threshold = None
+            # Its transaction keeps the server's connection, so that the next one gets another.
+            assert pooled.execute(left).fetchall() == [("on", 0)]
