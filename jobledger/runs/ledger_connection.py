@@ -66,7 +66,7 @@ class _Own(threading.local):
     is_between_jobs = False
     """Whether SQLite's file may be kept open at the moment."""
     prepares = False
-    """Whether the connection lasts long enough for statements to be prepared."""
+    """Whether statements are prepared on it."""
 
 
 _own = _Own()
@@ -111,15 +111,18 @@ def connect() -> None:
     worker_process_shutdown.connect(_child_ends, dispatch_uid="jobledger.ledger_connection.end")
 
 
-def keep_open() -> None:
-    """From now on, keep this thread's connection open from one block to the next."""
-    _own.is_kept, _own.kept_by = True, os.getpid()
+def keep_open(*, prepares: bool = True) -> None:
+    """From now on, keep this thread's connection open from one block to the next.
+
+    It ``prepares`` statements where PostgreSQL is to execute them often.
+    """
+    _own.is_kept, _own.kept_by, _own.prepares = True, os.getpid(), prepares
 
 
 @contextmanager
 def kept_open() -> Iterator[None]:
-    """The same until the end of the block."""
-    keep_open()
+    """The same until the end of the block, for a few statements."""
+    keep_open(prepares=False)
     try:
         yield
     finally:
@@ -339,7 +342,6 @@ def _child_begins(**kwargs: object) -> None:
     # Celery also sends this signal in a worker that has no children, which may be part of a test.
     if current_process().name != "MainProcess":
         keep_open()
-        _own.prepares = True
 
 
 def _task_begins(sender: Any = None, **kwargs: object) -> None:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from types import SimpleNamespace
 from typing import Any
@@ -162,11 +163,22 @@ def test_a_driver_that_prepares_nothing_is_used_as_before(
     assert not prepared.is_ready(kept)
 
 
-def test_a_worker_prepares_what_it_sends_and_nobody_else(
-    kept: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch
+def test_a_connection_that_is_kept_for_good_prepares_statements_and_no_other(
+    kept: BaseDatabaseWrapper,
 ) -> None:
-    for prepares in False, True:
-        monkeypatch.setattr(ledger_connection._own, "prepares", prepares)
-        with ledger_connection.kept_open(), ledger_connection.ledger_connection():
-            assert prepared.is_ready(connections[DEFAULT_DB_ALIAS]) is prepares
-        ledger_connection._own.connection = None
+    with ledger_connection.ledger_connection():
+        assert not prepared.is_ready(connections[DEFAULT_DB_ALIAS])
+    with ledger_connection.kept_open(), ledger_connection.ledger_connection():
+        assert not prepared.is_ready(connections[DEFAULT_DB_ALIAS])
+    # Nothing is left of this in the test's thread.
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(_is_kept_one_ready).result()
+
+
+def _is_kept_one_ready() -> bool:
+    ledger_connection.keep_open()
+    with ledger_connection.ledger_connection():
+        is_ready = prepared.is_ready(connections[DEFAULT_DB_ALIAS])
+    ledger_connection.close()
+    connections.close_all()
+    return is_ready
