@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,11 @@ class Command(lasting.Command):
 
 def _process() -> dict[str, Any]:
     """What this process has, before its first query."""
-    files = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    files = list[Path]()
+    for path in Path("/proc/self/fd").iterdir():
+        # Another thread may close one meanwhile.
+        with suppress(FileNotFoundError):
+            files.append(path.readlink())
     return {
         "pid": os.getpid(),
         "parent": os.getppid(),
