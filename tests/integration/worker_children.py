@@ -14,6 +14,9 @@ from tests.waiting import wait_until
 
 WORKER = "worker"
 MAX_GROWTH_BYTES = 30 * 1024 * 1024
+WITH_READER = 2
+"""The threads of a child that keeps the one that reads output, from its first run until an isolated one."""
+DESCRIPTORS_OF_READER = Counter({"pipe": 2, "anon_inode": 1})
 SIGNAL_MASKS = ("SigBlk", "SigIgn", "SigCgt")
 
 
@@ -47,13 +50,15 @@ class State:
 def state_of(process: psutil.Process, database: str) -> State:
     folder = Path(f"/proc/{process.pid}")
     status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+    threads = process.num_threads()
+    kept = _kept(database) + (DESCRIPTORS_OF_READER if threads >= WITH_READER else Counter())
     targets = {entry.name: str(entry.readlink()) for entry in (folder / "fd").iterdir()}
     return State(
         descendants=len(process.children(recursive=True)),
-        threads=process.num_threads(),
+        threads=max(threads, WITH_READER),
         standard_streams=tuple(targets.pop(number, "closed") for number in "012"),
         # Without the numbers of sockets and pipes.
-        descriptors=Counter(target.partition(":")[0] for target in targets.values()) - _kept(database),
+        descriptors=Counter(target.partition(":")[0] for target in targets.values()) - kept,
         signals=tuple(f"{name} {status[name].strip()}" for name in SIGNAL_MASKS),
         resident_bytes=process.memory_info().rss,
     )

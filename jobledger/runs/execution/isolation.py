@@ -2,9 +2,10 @@
 
 The process is forked from the worker's child, where everything is already imported, if that is safe: on
 Linux, while there is no other thread, since a fork copies the locks of other threads but not the threads that
-would release them. No heartbeat has started yet, and the usual database connections are closed
-first; the service's own one is not used in the forked process. Otherwise, a new interpreter is started, which
-takes as long as ``manage.py`` does. Until that has begun, the worker's child renews the run's lease.
+would release them. No heartbeat has started yet. The thread that reads the output of other runs is ended, and
+the usual database connections are closed first; the service's own one is not used in the forked process.
+Otherwise, a new interpreter is started, which takes as long as ``manage.py`` does. Until that has begun, the
+worker's child renews the run's lease.
 
 The process executes and records the run exactly as the worker's child would have done, with its own
 heartbeat, limits and output. Then it reports to the child, which only waits. If it ends without reporting,
@@ -43,7 +44,7 @@ from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome, outcome_of_exit_code, signal_name
-from jobledger.runs.output import salvage
+from jobledger.runs.output import reader, salvage
 from jobledger.runs.output.recorder import last_saved_line
 from jobledger.runs.processes import leftovers, oom, process_group, process_tree
 from jobledger.runs.processes.forks import close_connections, write_between_forks
@@ -187,6 +188,7 @@ def in_own_process(
     and ``renew`` is called as often as a heartbeat until that begins. If the process takes longer than
     ``within``, it is killed, unless it only waits for the database to record how the run has ended.
     """
+    reader.end_kept()
     if is_fork_safe():
         return forked(work, within=within, beside=beside, run_id=run_id)
     return started(run_id, within=within, beside=beside, renew=renew)

@@ -1,8 +1,8 @@
 """Descriptors 1 and 2 of a process as pipes: what a job's subprocesses and C libraries write is on its run.
 
 The pipes are new for every run, so that a process left behind by another run cannot write to this one. A
-thread reads them until the run ends. It does not wait until they are closed, because a process left behind
-may keep them open: what is in them at the end is still read.
+thread (``reader``) reads them until the run ends. It does not wait until they are closed, because a process
+left behind may keep them open: what is in them at the end is still read.
 
 The kernel tells which pipe was written to first. But if a program keeps writing to both, faster than they are
 read, the order in which it did is not known.
@@ -13,19 +13,18 @@ import fcntl
 import math
 import os
 import select
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 from jobledger.models import Stream
+from jobledger.runs.output.opened import Opened
+from jobledger.runs.output.reader import TICK_SECONDS, abandon, reading, release
 from jobledger.runs.output.recorder import LOCK
 from jobledger.runs.output.run_memory import RunMemory
 from jobledger.runs.output.streams import DESCRIPTORS
 
 READ_BYTES = 64 * 1024
-TICK_SECONDS = 0.05
 _C, _C_WITH_GIL = ctypes.CDLL(None), ctypes.PyDLL(None)
 
 
@@ -46,8 +45,8 @@ class Descriptors:
         self._tick_at = math.inf
         self._received = received
         self._memory = memory
-        self._opened: list[_Descriptor] = []
-        self._readers: dict[int, _Descriptor] = {}
+        self._opened: list[Opened] = []
+        self._readers: dict[int, Opened] = {}
         self._is_reading = False
         self.is_open = False
         """Whether they are replaced."""
@@ -60,10 +59,7 @@ class Descriptors:
                 self._replace(stream, descriptor)
             self.is_open = True
             self._tick_at = time.monotonic() + TICK_SECONDS
-            self._thread = threading.Thread(
-                target=self._read_until_end, name="output of the job", daemon=True
-            )
-            self._thread.start()
+            self._reader = reading(self)
         except (OSError, RuntimeError):
             self.is_open = False
             self._restore()
@@ -93,16 +89,11 @@ class Descriptors:
         # Otherwise, what C libraries have buffered would appear in a later run.
         _C.fflush(ctypes.c_void_p.in_dll(_C, "stdout"))
         self.is_open = False
-        if not all(each.is_ours() for each in self._opened):
-            # The job has closed all descriptors, as daemons do. By now, their numbers may belong to others,
-            # and the thread cannot be woken.
-            with LOCK:
-                self._take_turn()
-            _discard_output()
+        if not (self._reader.is_ours() and all(each.is_ours() for each in self._opened)):
+            self._abandon()
             return
         # In this order: the pipes that are closed would also wake the thread, each of them once.
-        os.eventfd_write(self._wake, 1)
-        self._thread.join()
+        release(self._reader)
         self._restore()
         with LOCK:
             self._take_turn()
@@ -111,19 +102,25 @@ class Descriptors:
                     self._received(stream, data)
         self._close()
 
+    def _abandon(self) -> None:
+        """The job has closed all descriptors, as daemons do."""
+        abandon(self._reader)
+        with LOCK:
+            self._take_turn()
+        for each in self._opened:
+            each.leave()
+        _discard_output()
+
     def _open(self) -> None:
         _occupy_standard_descriptors()
-        self._wake = os.eventfd(0)
-        self._opened.append(_Descriptor(self._wake))
         self._ready, self._events = select.epoll(), select.epoll()
-        self._opened += [_Descriptor(each.fileno(), each.close) for each in (self._ready, self._events)]
-        self._events.register(self._wake, select.EPOLLIN)
+        self._opened += [Opened(each.fileno(), each.close) for each in (self._ready, self._events)]
 
     def _replace(self, stream: Stream, descriptor: int) -> None:
         original = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-        self._opened.append(_Descriptor(original))
+        self._opened.append(Opened(original))
         reading, writing = os.pipe()
-        self._readers[reading] = _Descriptor(reading)
+        self._readers[reading] = Opened(reading)
         self._opened.append(self._readers[reading])
         try:
             os.set_blocking(reading, False)
@@ -146,35 +143,34 @@ class Descriptors:
         self.originals.clear()
         self.pipes.clear()
 
-    def _read_until_end(self) -> None:
-        # As soon as the job has closed all descriptors, their numbers may belong to others.
-        while all(each.is_ours() for each in self._readers.values()):
-            written = self._written()
-            if self._wake in written:
-                return
-            # In turn: one that is being written to all the time must not keep the other from being read.
-            while written and self.is_open:
-                written = [descriptor for descriptor in written if self._try_to_read(descriptor)]
-                self._tick_if_due()
+    # For the thread.
+
+    def fileno(self) -> int:
+        """Of an epoll, which is ready once something has been written."""
+        return self._events.fileno()
+
+    def serve(self) -> float:
+        """Receive what has been written, and tick if it is time; returns the time of the next tick."""
+        written = self._written()
+        # In turn: one that is being written to all the time must not keep the other from being read.
+        while written and self.is_open:
+            written = [descriptor for descriptor in written if self._try_to_read(descriptor)]
             self._tick_if_due()
-        while self.is_open and self.tick and self._tick_at < math.inf:
-            time.sleep(self._seconds_to_tick() or 0.0)
-            self._tick_if_due()
+        self._tick_if_due()
+        return self._tick_at
 
     def _tick_if_due(self) -> None:
         if self.is_open and time.monotonic() >= self._tick_at:
             seconds = self.tick() if self.tick else TICK_SECONDS
             self._tick_at = math.inf if seconds is None else time.monotonic() + seconds
 
-    def _seconds_to_tick(self) -> float | None:
-        """None if there is none."""
-        return None if self._tick_at == math.inf else max(0.0, self._tick_at - time.monotonic())
-
     def _written(self) -> list[int]:
-        """Wait until there is something to read, or the end, or until it is time for a tick."""
-        # The job may close them just now.
-        with suppress(OSError, ValueError):
-            return [descriptor for descriptor, _ in self._events.poll(self._seconds_to_tick())]
+        """The pipes that have been written to since the last call, in that order."""
+        # As soon as the job has closed all descriptors, their numbers may belong to others.
+        if all(each.is_ours() for each in self._readers.values()):
+            # It may close them just now.
+            with suppress(OSError, ValueError):
+                return [descriptor for descriptor, _ in self._events.poll(0)]
         return []
 
     def _try_to_read(self, descriptor: int) -> bool:
@@ -219,27 +215,6 @@ class Descriptors:
 
     def _stream_of(self, descriptor: int) -> Stream:
         return next(stream for stream, pipe in self.pipes.items() if pipe == descriptor)
-
-
-class _Descriptor:
-    """A descriptor that this process has opened."""
-
-    def __init__(self, number: int, close: Callable[[], None] | None = None) -> None:
-        """Closed with ``close``, if that is not just a matter of its number."""
-        self._number, self._identity = number, _identity(number)
-        self.close = close or partial(os.close, number)
-
-    def is_ours(self) -> bool:
-        """Whether nobody has closed it."""
-        try:
-            return _identity(self._number) == self._identity
-        except OSError:
-            return False
-
-
-def _identity(descriptor: int) -> tuple[int, int, int]:
-    found = os.fstat(descriptor)
-    return found.st_dev, found.st_ino, found.st_mode
 
 
 def read_rest(descriptor: int) -> list[bytes]:

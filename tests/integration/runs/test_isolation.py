@@ -12,6 +12,7 @@ from tests.integration.ledger import (
     cancel,
     child_of,
     output_of,
+    release,
     wait_for_end,
     wait_for_start,
 )
@@ -69,6 +70,37 @@ def test_an_isolated_run_ends_as_its_process_does_and_leaves_the_workers_child_a
     assert "-c" not in (first["program"], second["program"]), "both are forked"
     nested = child_of(running, pks[1])
     assert (nested.job, nested.status) == ("probe", "succeeded")
+
+
+def executed_by(running: Service) -> int:
+    """The worker's child that has executed a short run."""
+    return int(wait_for_end(running, call(running, "allowing", seconds=0)).worker.rpartition(":")[2])
+
+
+def threads_of(pid: int) -> set[int]:
+    return {thread.id for thread in psutil.Process(pid).threads()}
+
+
+def test_a_child_keeps_the_thread_that_reads_output_until_it_forks_for_an_isolated_run(
+    running: Service,
+) -> None:
+    # All other children are busy, so the runs are executed by the same one.
+    others = int(running.variables["WORKER_CONCURRENCY"]) - 1
+    busy = [call(running, "allowing", seconds=60) for _ in range(others)]
+    for pk in busy:
+        wait_for_start(running, pk)
+    child = executed_by(running)
+    # That of the heartbeat may be about to end.
+    wait_until(lambda: len(threads_of(child)) == 2, what="one is left")
+    before = threads_of(child)
+    assert executed_by(running) == child
+    wait_until(lambda: threads_of(child) == before, what="it is the same one")
+    isolated = call(running, "isolated", seconds=0)
+    wait_for_end(running, isolated)
+    release(running, *busy)
+    assert threads_of(child) == {child}
+    found = process_of(output_of(running, isolated))
+    assert (found["parent"], "-c" in found["program"]) == (child, False)
 
 
 def test_an_isolated_run_can_be_cancelled(running: Service) -> None:

@@ -192,11 +192,33 @@ print(is_fork_safe())
 threading.Thread(target=threading.Event().wait, daemon=True).start()
 print(is_fork_safe())
 """
+    assert printed_by(code) == ["True", "False"]
+
+
+def printed_by(code: str) -> list[str]:
+    """The words that this code prints in a process of its own."""
     setup = "import django; django.setup()"
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
     command = [sys.executable, "-c", f"{setup}\n{code}"]
-    printed = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
-    assert printed.split() == ["True", "False"]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout.split()
+
+
+def test_the_thread_that_has_read_the_output_of_other_runs_does_not_keep_a_process_from_being_forked() -> (
+    None
+):
+    code = """
+from uuid import uuid4
+from jobledger.models import Run
+from jobledger.runs.execution.isolation import in_own_process, is_fork_safe
+from jobledger.runs.output import reader
+from jobledger.runs.output.capture import of_worker
+reader.keep()
+for _ in range(20):
+    with of_worker(Run()) as captured:
+        captured.end()
+    print(is_fork_safe(), in_own_process(uuid4(), lambda: "forked", within=None).report)
+"""
+    assert printed_by(code) == ["False", "forked"] * 20
 
 
 def test_an_exit_code_above_128_is_that_of_the_signal() -> None:

@@ -3,7 +3,9 @@
 import ctypes
 import io
 import logging
+import math
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -66,11 +68,7 @@ def test_all_that_a_process_writes_is_in_order_with_its_streams() -> None:
 def test_what_was_written_before_comes_before_even_if_it_is_not_read_yet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def only_wait(descriptors: Descriptors) -> None:
-        while all(descriptor != descriptors._wake for descriptor, _ in descriptors._events.poll()):
-            pass
-
-    monkeypatch.setattr(Descriptors, "_read_until_end", only_wait)
+    monkeypatch.setattr(Descriptors, "serve", lambda descriptors: math.inf)
     with capturing() as pieces:
         shell("echo subprocess")
         print("print")
@@ -240,10 +238,10 @@ def test_a_job_may_close_all_descriptors() -> None:
             os.closerange(3, 900)
             reused = [os.open("/proc/self/status", os.O_RDONLY) for _ in range(50)]
             os.write(1, b"not read")
-            reader = cast("Any", captured)._descriptors._thread
-            wait_until(lambda: not reader.is_alive(), what="the reader has ended, without a traceback")
+            thread = cast("Any", captured)._descriptors._reader.thread
             print("after")
             captured.end()
+            wait_until(lambda: not thread.is_alive(), what="the thread has ended, without a traceback")
             text = text_of(finished(captured.recorder))
             is_intact = all(os.read(descriptor, 4) == b"Name" for descriptor in reused)
             os._exit(0 if is_intact and text == "before\nafter\n" else 1)
@@ -259,12 +257,12 @@ def test_the_reading_thread_calls_back_until_it_is_told_enough() -> None:
         return next(seconds)
 
     with of_worker(Run()) as captured:
-        reader = cast("Any", captured)._descriptors._thread
+        thread = cast("Any", captured)._descriptors._reader.thread
         assert captured.tick(tick)
         print("meanwhile", flush=True)
         wait_until(lambda: len(called) == 3, what="it was called three times")
         captured.end()
-    assert called == [reader.ident] * 3
+    assert called == [thread.ident] * 3
 
 
 def test_it_also_does_if_the_job_closes_all_descriptors() -> None:
@@ -276,7 +274,6 @@ def test_it_also_does_if_the_job_closes_all_descriptors() -> None:
             return called[-1]
 
         with of_worker(Run()) as captured:
-            # First, as runs do: a thread that nobody has told what to call has ended by then.
             captured.tick(tick)
             os.closerange(3, 900)
             before = len(called)
@@ -376,7 +373,7 @@ def test_without_descriptors_to_spare_only_what_python_writes_is_recorded(
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(os, "memfd_create", fail)
-    monkeypatch.setattr(os, "eventfd", fail)
+    monkeypatch.setattr(select, "epoll", fail)
     with capturing() as pieces:
         print("printed")
         shell("echo not recorded")
@@ -387,6 +384,7 @@ def test_without_descriptors_to_spare_only_what_python_writes_is_recorded(
     ("owner", "name", "errors"),
     [
         (os, "pipe", [None, OSError(24, "Too many open files")]),
+        (os, "pipe", [None, None, OSError(24, "Too many open files")]),
         (os, "dup2", [OSError(24, "Too many open files")]),
         (os, "dup2", [None, OSError(24, "Too many open files")]),
         (threading.Thread, "start", [RuntimeError("can't start new thread")]),
