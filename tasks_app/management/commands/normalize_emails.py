@@ -7,9 +7,8 @@ If the job is interrupted and run again, earlier batches need no more changes, a
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandParser
@@ -23,8 +22,7 @@ MAX_BATCH_SIZE = 100_000
 ROWS_PER_STATEMENT = 5000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
+class Change(NamedTuple):
     """An email address, as it was read and as it should be."""
 
     pk: Any
@@ -67,7 +65,7 @@ class Command(JobCommand):
             if max_length is not None and len(changed) > max_length:
                 self.stderr.write(f"User {pk}: not changed, because the email address would be too long.")
                 continue
-            yield Change(pk=pk, email=email, normalized=changed)
+            yield Change(pk, email, changed)
 
 
 def normalized(email: str) -> str:
@@ -102,7 +100,9 @@ def _update(cursor: Any, changes: list[Change]) -> int:
     key = get_user_model()._meta.pk
     quote = connection.ops.quote_name
     table, email, pk = map(quote, (key.model._meta.db_table, _email_field().column, key.column))
-    keys = [key.get_db_prep_value(each.pk, cursor.db) for each in changes]
+    keys = [each.pk for each in changes]
+    if not isinstance(keys[0], int):  # which is stored as it is
+        keys = [key.get_db_prep_value(each, cursor.db) for each in keys]
     source, values = _as_table(keys, changes)
     cursor.execute(
         f"UPDATE {table} SET {email} = changed.column3 FROM {source}"  # noqa: S608
