@@ -33,8 +33,11 @@ class NotPreparedError(Exception):
 
 
 def allow(connection: BaseDatabaseWrapper) -> None:
-    """Statements may be prepared on this connection, which is kept open, once it is open."""
-    if connection.vendor == "postgresql":
+    """Statements may be prepared on this connection, which is kept open, once it is open.
+
+    Not if the project says, as Django wants it to, that there is a pooler which does not keep sessions apart.
+    """
+    if connection.vendor == "postgresql" and not connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
         _allowed.add(connection)
 
 

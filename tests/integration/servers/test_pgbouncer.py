@@ -107,3 +107,5 @@ def test_nothing_that_a_worker_does_to_its_connection_reaches_others(running: Se
             pooled.prepare_threshold = None
             # Its transaction keeps the server's connection, so that the next one gets another.
             assert pooled.execute(left).fetchall() == [("on", 0)]
+            # By this, a worker knows a pooler also if the project does not tell.
+            assert pooled.execute("SELECT pg_backend_pid()").fetchall() != [(pooled.info.backend_pid,)]

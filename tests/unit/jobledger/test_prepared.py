@@ -156,6 +156,13 @@ def test_nothing_is_prepared_or_set_behind_a_pooler(
     assert asked(kept, "SHOW enable_seqscan") == ["on"]
 
 
+def test_nothing_is_prepared_if_the_project_says_that_there_is_a_pooler(kept: BaseDatabaseWrapper) -> None:
+    pooled = ledger_connection.another(kept)
+    pooled.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = True
+    prepared.allow(pooled)
+    assert (prepared.is_ready(pooled), pooled.connection) == (False, None)
+
+
 def test_a_driver_that_prepares_nothing_is_used_as_before(
     kept: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
