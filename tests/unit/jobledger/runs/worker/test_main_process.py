@@ -191,12 +191,14 @@ def test_a_run_that_always_kills_its_child_before_it_begins_is_published_less_an
     earlier_deaths: int, seconds: int, claiming: None
 ) -> None:
     """Otherwise, it would kill one child after the other, as fast as they start."""
-    now = clock.now()
     run = running(deaths_before_start=earlier_deaths, publish_count=3)
+    before = clock.now()
     request_of(run).on_failure(died(-9))
+    after = clock.now()
     run.refresh_from_db()
     assert run.publish_after is not None
-    assert round((run.publish_after - now).total_seconds()) == seconds
+    # On a busy machine, it may take long.
+    assert before <= run.publish_after - timedelta(seconds=seconds) <= after
     # Or else it might be taken for one whose message is still in its queue.
     assert run.publish_count == 0
 
