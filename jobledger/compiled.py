@@ -84,7 +84,6 @@ class _Compiled:
 
     def literal(self, connection: BaseDatabaseWrapper) -> Self:
         """The same with all parameters in its text, but for the given values."""
-
         operations: Any = connection.ops  # only PostgreSQL's compose statements
 
         def composed(text: str, own: Sequence[Any]) -> str:

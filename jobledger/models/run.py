@@ -63,9 +63,8 @@ class RunQuerySet(models.QuerySet["Run"]):
         """The same with these triggers, to be found by their schedules."""
         # Without what the condition of ``run_to_publish`` says: PostgreSQL would read all of that. SQLite
         # would read the index on the trigger.
-        started_by = Coalesce("trigger", models.Value(""))
         queued = self.in_state(Status.QUEUED).filter(publish_after__isnull=False, schedule__isnull=False)
-        return queued.alias(started_by=started_by).filter(started_by__in=triggers)
+        return queued.that_have(trigger__in=triggers)
 
     def startable_run(self, pk: Any, now: datetime | models.expressions.Combinable) -> Self:
         """This run, if it is one of those."""
@@ -111,12 +110,13 @@ class RunQuerySet(models.QuerySet["Run"]):
         With a plain condition, PostgreSQL may look for the id among all that are queued: it expects none if
         there were none when the table was analyzed. So it may for one of few, or of a job that had no runs.
         """
-        return self.alias(state=Coalesce("status", models.Value(""))).filter(state__in=statuses)
+        return self.that_have(status__in=statuses)
 
-    def that_have(self, **texts: Any) -> Self:
-        """Those with these texts in columns that have an index, to be found like that, too."""
-        unindexed = {f"own_{column}": Coalesce(column, models.Value("")) for column in texts}
-        return self.alias(**unindexed).filter(**{f"own_{column}": text for column, text in texts.items()})
+    def that_have(self, **conditions: Any) -> Self:
+        """Those that meet conditions on columns with texts, which are not looked for by an index of these."""
+        columns = {condition.partition("__")[0] for condition in conditions}
+        unindexed = {f"own_{column}": Coalesce(column, models.Value("")) for column in columns}
+        return self.alias(**unindexed).filter(**{f"own_{name}": value for name, value in conditions.items()})
 
     def still_to_publish(self, after: datetime | None) -> Self:
         """Those that are still queued, to be published after this time; found like that, too."""
