@@ -5,8 +5,6 @@ import platform
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from benchmarks.rows.row import NotMeasuredError
 from tests.requirements import missing_docker
@@ -20,7 +18,8 @@ COUNTS_STATEMENTS = "shared_preload_libraries=pg_stat_statements"
 def database_server(database: str) -> Iterator[None]:
     """Set ``DATABASE_URL``, which the test service reads. Raises NotMeasuredError if there is no server.
 
-    Where possible, it leads through a socket, so that no process of Docker takes part in what is measured.
+    It leads to the container's own address, by TCP and with a password, as in Compose. Where that is not
+    possible, a process of Docker takes part in what is measured.
     """
     if database == "postgres" and (reason := missing_docker()):
         raise NotMeasuredError(reason)
@@ -29,9 +28,7 @@ def database_server(database: str) -> Iterator[None]:
         if database == "sqlite":
             yield
             return
-        # The container takes the folder over, which only root can remove then.
-        made = TemporaryDirectory(ignore_cleanup_errors=True)
-        with made as folder, postgres(COUNTS_STATEMENTS, socket_folder=Path(folder)) as url:
+        with postgres(COUNTS_STATEMENTS, by_own_address=True) as url:
             os.environ["DATABASE_URL"] = url
             yield
     finally:
