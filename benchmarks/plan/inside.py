@@ -138,7 +138,7 @@ def _queued(count: int, options: dict[str, float]) -> list[Any]:
     hour = timezone.now().replace(minute=0, second=0, microsecond=0)
     runs = (
         Run(
-            job=JOB,
+            job="work" if options else JOB,
             options=options,
             trigger=Trigger.SCHEDULE,
             schedule=schedules[number % len(schedules)],

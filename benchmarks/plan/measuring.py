@@ -30,7 +30,7 @@ EXECUTED_SECONDS = 0.2
 """What a run takes at most on a machine that is very busy."""
 POLL_SECONDS = 0.1
 LIVE = {"queued", "running"}
-STATUSES = "SELECT status, count(*) FROM jobledger_run WHERE job = 'noop' GROUP BY status"
+STATUSES = "SELECT status, count(*) FROM jobledger_run WHERE job IN ('noop', 'work') GROUP BY status"
 
 
 @dataclass(frozen=True, kw_only=True)

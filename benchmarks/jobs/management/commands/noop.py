@@ -1,12 +1,7 @@
-"""A job that does nothing, or only one thing, so that all the time is the service's."""
+"""A job that does nothing, like the peer's, so that all the time is the service's."""
 
-import time
-from argparse import ArgumentParser
 from typing import Any
 
-from django.db import connection
-
-from benchmarks.jobs.text import LINE
 from jobledger import Concurrency, JobCommand
 
 
@@ -16,15 +11,5 @@ class Command(JobCommand):
     # So that any number of runs may be due at once.
     max_live_per_schedule = max_live = 1_000_000
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--query", action="store_true", help="Query the database once.")
-        parser.add_argument("--seconds", type=float, default=0, help="Wait.")
-        parser.add_argument("--kib", type=int, default=0, help="Write as many KiB.")
-
-    def handle(self, *args: Any, query: bool, seconds: float, kib: int, **options: Any) -> None:
-        time.sleep(seconds)
-        for _ in range(kib * 1024 // len(LINE)):
-            self.stdout.write(LINE)
-        if query:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
+    def handle(self, *args: Any, **options: Any) -> None:
+        pass
