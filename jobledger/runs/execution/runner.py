@@ -256,7 +256,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
                 may_beat = is_seen_by_others()
                 end.heartbeat.start(may_beat=may_beat, tick=captured.tick)
                 # Those of the heartbeat are not the job's.
-                threads = Threads(others=[end.heartbeat.thread])
+                threads = Threads(others=end.heartbeat.threads)
                 # On the command line, the process waits for them when it exits.
                 waits = nullcontext() if taken_over else threads.awaited()
                 exits = nullcontext() if taken_over else exit_functions.called()

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from jobledger.runs.lease.interrupts import JobInterrupt
@@ -23,18 +23,21 @@ THREAD_LOOK_SECONDS = 0.01
 class Threads:
     """The threads that the current job starts, or gives work to."""
 
-    def __init__(self, *, others: Iterable[threading.Thread] = ()) -> None:
+    def __init__(self, *, others: Sequence[threading.Thread] = ()) -> None:
         """Those that are busy already are not the job's; an idle one may be given work by it.
 
-        Nor are ``others``, which may start later.
+        Nor are ``others``, to which more may be added before they start.
         """
         self._pid = os.getpid()
         self._own = job_threads.current()
-        self._before = {each for each in self._all() if not is_idle(each)} | {*others}
+        self._before, self._others = {each for each in self._all() if not is_idle(each)}, others
 
     def _all(self) -> list[threading.Thread]:
         """Where other jobs share the process, only those of this one."""
         return threading.enumerate() if self._own is None else self._own.started
+
+    def _new(self) -> list[threading.Thread]:
+        return [each for each in self._all() if each not in self._before and each not in self._others]
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
@@ -79,16 +82,15 @@ class Threads:
         # In any other thread, such as a web server's, those that are started meanwhile need not be the job's.
         if self._own is None and threading.current_thread() is not threading.main_thread():
             return []
-        return [each for each in self._all() if each not in self._before and not each.daemon]
+        return [each for each in self._new() if not each.daemon]
 
     def left(self) -> list[Leftover]:
         """The job's threads that are still running. One that is about to end may do so."""
         started = [
             each
-            for each in self._all()
+            for each in self._new()
             # Python's name for a thread that it did not start, which never ends for it.
-            if each not in self._before and not each.name.startswith(("Dummy-", END_OF_POOLS))
-            if not is_idle(each)
+            if not each.name.startswith(("Dummy-", END_OF_POOLS)) and not is_idle(each)
         ]
         deadline = time.monotonic() + THREAD_END_SECONDS
         for thread in started:

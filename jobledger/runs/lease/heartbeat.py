@@ -99,6 +99,44 @@ class OutputLog:
         self.save_new()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Ends:
+    """What is recorded of a job that has not ended in time."""
+
+    run: Run
+    log: OutputLog
+    meter: Meter
+    limits: Limits
+
+    def note_overdue(self, interrupt: JobInterrupt) -> None:
+        """Tell that a job which was to end goes on, in the log and in its output."""
+        status, grace = interrupt.status.label.lower(), duration(self.limits.grace)
+        text = (
+            f"This run is to end as {status}, but its thread has not ended after {grace}. A thread cannot be "
+            "killed: the run goes on until its thread ends."
+        )
+        logger.warning("Run %s of %s: %s", self.run.pk, self.run.job, text)
+        self.log.note(text)
+
+    def record_kill(self, interrupt: JobInterrupt) -> None:
+        """Record the end of a job that did not stop in time, just before its process is killed."""
+        why = interrupt.why.plus(killed_by="itself")
+        outcome = Outcome(
+            status=interrupt.status,
+            why=why,
+            exit_code=interrupt.exit_code,
+            exit_signal="SIGKILL",
+            usage=self.meter.usage(),
+        )
+        try:
+            with by_service(), ledger_connection(), between_forks():
+                self.log.save_remaining()
+                attempts.end(self.run, outcome)
+        except Error as failure:
+            logger.warning("Could not record the end of run %s: %s", self.run.pk, failure)
+        spans.flush()
+
+
 class Heartbeat:
     """Beats from ``start`` to ``stop``."""
 
@@ -115,9 +153,9 @@ class Heartbeat:
         self._run = run
         self._log = log
         self._meter = meter
-        self._limits = limits
-        recording = Recording(kill=self._record_kill, overdue=self._note_overdue)
-        self._termination = Termination(run.pk, interrupter, tree, limits, recording)
+        ends = _Ends(run=run, log=log, meter=meter, limits=limits)
+        self.recording = Recording(kill=ends.record_kill, overdue=ends.note_overdue)
+        self._termination = Termination(run.pk, interrupter, tree, limits, self.recording)
         # What a job needs that another one calls is unknown, if their process has more jobs.
         memory = None if shared_process.is_shared() else limits.memory_bytes
         self._memory_watch = MemoryWatch(run.pk, memory, self._termination, meter) if memory else None
@@ -126,9 +164,8 @@ class Heartbeat:
         self._pauses = _pauses(self._interval)
         self._is_new = True
         self._stopped = threading.Event()
-        self.thread = threading.Thread(
-            target=self._run_until_stopped, name=f"heartbeat of {run}", daemon=True
-        )
+        self.threads = list[threading.Thread]()
+        """What beats: none for a run that is over before its first beat, or whose process has more runs."""
 
     def start(self, *, may_beat: bool = True, tick: Ticker = _by_nobody) -> None:
         """Enforce the limits and, if other threads can see the run, start beating.
@@ -141,7 +178,7 @@ class Heartbeat:
         if may_beat and shared_process.is_shared():
             HEARTBEATS.add(self)
         elif may_beat and not tick(self._look_or_beat):
-            self.thread.start()
+            self._start_thread()
 
     def job_has_ended(self) -> None:
         """Enforce no limit and no cancel any more. If the process is being killed, wait for that."""
@@ -154,8 +191,9 @@ class Heartbeat:
         self.job_has_ended()
         self._stopped.set()
         HEARTBEATS.remove(self)
-        if self.thread.ident is not None:
-            self.thread.join()
+        for thread in self.threads[:]:
+            if thread.ident is not None:
+                thread.join()
 
     def save_progress(self) -> None:
         """Save the final progress, if the job reports any."""
@@ -187,6 +225,19 @@ class Heartbeat:
             self._try_to_beat()
         return self._interval
 
+    def _start_thread(self) -> None:
+        """Raises RuntimeError, and changes nothing, if it cannot be started."""
+        thread = threading.Thread(
+            target=self._run_until_stopped, name=f"heartbeat of {self._run}", daemon=True
+        )
+        # Before it starts: it is none of the job's.
+        self.threads.append(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self.threads.remove(thread)
+            raise
+
     def _run_until_stopped(self) -> None:
         with _in_thread_of_service():
             for pause in self._pauses:
@@ -209,7 +260,7 @@ class Heartbeat:
         if (pause := next(self._pauses, None)) is not None:
             return pause
         try:
-            self.thread.start()
+            self._start_thread()
         except RuntimeError as error:  # the job has started as many as there may be
             with by_service():
                 logger.debug("The heartbeat of run %s cannot start yet: %s", self._run.pk, error)
@@ -228,34 +279,6 @@ class Heartbeat:
             return
         if (interrupt := pending_interrupt(self._run)) is not None:
             self._termination.begin(interrupt)
-
-    def _note_overdue(self, interrupt: JobInterrupt) -> None:
-        """Tell that a job which was to end goes on, in the log and in its output."""
-        status, grace = interrupt.status.label.lower(), duration(self._limits.grace)
-        text = (
-            f"This run is to end as {status}, but its thread has not ended after {grace}. A thread cannot be "
-            "killed: the run goes on until its thread ends."
-        )
-        logger.warning("Run %s of %s: %s", self._run.pk, self._run.job, text)
-        self._log.note(text)
-
-    def _record_kill(self, interrupt: JobInterrupt) -> None:
-        """Record the end of a job that did not stop in time, just before its process is killed."""
-        why = interrupt.why.plus(killed_by="itself")
-        outcome = Outcome(
-            status=interrupt.status,
-            why=why,
-            exit_code=interrupt.exit_code,
-            exit_signal="SIGKILL",
-            usage=self._meter.usage(),
-        )
-        try:
-            with by_service(), ledger_connection(), between_forks():
-                self._log.save_remaining()
-                attempts.end(self._run, outcome)
-        except Error as failure:
-            logger.warning("Could not record the end of run %s: %s", self._run.pk, failure)
-        spans.flush()
 
 
 @contextmanager

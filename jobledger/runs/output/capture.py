@@ -164,8 +164,9 @@ class _WorkerCapture(_ProcessCapture):
         self._run = run
         self._memory, recorder = _shared_recorder()
         super().__init__(recorder)
-        self._pipes = {stream: Utf8Source(recorder, stream) for stream in Stream}
-        self._descriptors = Descriptors(lambda stream, data: self._pipes[stream].write(data), self._memory)
+        self._pipes = pipes = {stream: Utf8Source(recorder, stream) for stream in Stream}
+        # Without a reference to this object.
+        self._descriptors = Descriptors(lambda stream, data: pipes[stream].write(data), self._memory)
 
     def __enter__(self) -> Self:
         _flush_originals()

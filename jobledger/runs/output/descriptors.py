@@ -16,6 +16,7 @@ import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from jobledger.models import Stream
 from jobledger.runs.output.opened import Opened
@@ -26,6 +27,9 @@ from jobledger.runs.output.streams import DESCRIPTORS
 
 READ_BYTES = 64 * 1024
 _C, _C_WITH_GIL = ctypes.CDLL(None), ctypes.PyDLL(None)
+_Buffer = ctypes.c_char * READ_BYTES
+_buffers = list[Any]()
+"""Those that are not in use. Each run reads at least twice, and a new one would be filled with zeros."""
 
 
 class Descriptors:
@@ -89,6 +93,7 @@ class Descriptors:
         # Otherwise, what C libraries have buffered would appear in a later run.
         _C.fflush(ctypes.c_void_p.in_dll(_C, "stdout"))
         self.is_open = False
+        self.tick = None
         if not (self._reader.is_ours() and all(each.is_ours() for each in self._opened)):
             self._abandon()
             return
@@ -228,10 +233,15 @@ def read_rest(descriptor: int) -> list[bytes]:
 
 def _read_now(descriptor: int) -> bytes | None:
     """None if there is nothing yet, empty if the pipe is closed."""
-    buffer = ctypes.create_string_buffer(READ_BYTES)
+    try:
+        buffer = _buffers.pop()
+    except IndexError:
+        buffer = _Buffer()
     # Unlike os.read, this keeps the GIL: no other thread can have the process killed before this is recorded.
     size = _C_WITH_GIL.read(descriptor, buffer, READ_BYTES)
-    return None if size < 0 else ctypes.string_at(buffer, size)
+    data = None if size < 0 else ctypes.string_at(buffer, size)
+    _buffers.append(buffer)
+    return data
 
 
 def _discard_output() -> None:

@@ -149,6 +149,10 @@ class RunLog:
         for logger in self._before.added_since:
             for handler in logger.handlers:
                 _reconnect(handler)
+        # Another thread may be about to log: these lead here, but not back, which would take the garbage
+        # collector to find.
+        self._gates, self._added, self._during = [], {}, self._before
+        del self._last
 
     def record(
         self,

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import os
 import resource
 import sys
@@ -403,3 +404,26 @@ def test_a_memory_limit_needs_a_process_where_other_jobs_share_one(
     assert runner._needs_process(run) is alone
     monkeypatch.setattr(shared_process, "is_shared", lambda: True)
     assert runner._needs_process(run) is beside_others
+
+
+@pytest.mark.parametrize("options", [{"words": ["hello"]}, {"crash": "boom"}, {"unknown": 1}])
+@pytest.mark.parametrize("time_limit", [None, timedelta(hours=1)])
+def test_nothing_of_a_run_is_left_to_the_garbage_collector(
+    options: dict[str, Any], time_limit: timedelta | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its output's memory would be kept until then. Only a parser is: it refers to itself in any case."""
+    monkeypatch.setattr(Command, "time_limit", time_limit)
+    runner.execute(queued(**options).pk, worker="w")  # so that all is imported
+    run_id = queued(**options).pk
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        runner.execute(run_id, worker="w")
+        gc.collect()
+        left = {type(each) for each in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert [each.__qualname__ for each in left if each.__module__.startswith("jobledger.runs.")] == []

@@ -31,9 +31,10 @@ def test_a_thread_that_goes_on_is_named() -> None:
 
 
 def test_a_thread_of_the_service_is_not_the_jobs_although_it_starts_later() -> None:
-    may_end = threading.Event()
+    may_end, others = threading.Event(), list[threading.Thread]()
+    threads = Threads(others=others)
     thread = threading.Thread(target=may_end.wait, name="heartbeat")
-    threads = Threads(others=[thread])
+    others.append(thread)
     thread.start()
     assert threads.left() == []
     may_end.set()

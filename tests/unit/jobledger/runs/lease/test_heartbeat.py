@@ -144,22 +144,23 @@ def test_its_thread_starts_when_the_first_beat_is_near(
     beating, tick = ticking
     pauses = []
     while (pause := tick()) is not None:
-        assert beating.heartbeat.thread.ident is None
+        assert not beating.heartbeat.threads
         pauses.append(pause)
     assert pauses == [0.05, 0.1, 0.2, 0.4]
-    assert beating.heartbeat.thread.is_alive()
+    (thread,) = beating.heartbeat.threads
+    assert thread.is_alive()
     beating.heartbeat.stop()
-    assert not beating.heartbeat.thread.is_alive()
+    assert not thread.is_alive()
 
 
 def test_a_thread_that_cannot_start_is_tried_again(ticking: Ticking, monkeypatch: pytest.MonkeyPatch) -> None:
     beating, tick = ticking
 
-    def refuse() -> None:
+    def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patched:
-        patched.setattr(beating.heartbeat.thread, "start", refuse)
+        patched.setattr(threading.Thread, "start", refuse)
         assert [tick() for _ in range(6)][-2:] == [1.0, 1.0]
     assert tick() is None
     beating.heartbeat.stop()
@@ -170,7 +171,7 @@ def test_one_that_has_not_started_is_not_awaited(
 ) -> None:
     beating, _ = ticking
     beating.heartbeat.stop()
-    assert beating.heartbeat.thread.ident is None
+    assert not beating.heartbeat.threads
 
 
 def test_output_is_saved_once_by_the_next_beat() -> None:
@@ -268,7 +269,7 @@ def test_a_job_whose_row_was_deleted_is_interrupted_even_though_its_output_canno
 def test_the_end_and_the_output_are_saved_before_the_process_is_killed() -> None:
     beating = Beating()
     beating.recorder.write(Stream.STDERR, "stuck\n")
-    beating.heartbeat._record_kill(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
+    beating.heartbeat.recording.kill(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
     run = beating.run
     run.refresh_from_db()
     assert (run.status, run.exit_code) == ("timed_out", 124)
@@ -281,7 +282,7 @@ def test_the_end_and_the_output_are_saved_before_the_process_is_killed() -> None
 def test_the_tail_of_long_output_is_saved_before_the_process_is_killed() -> None:
     beating = Beating()
     beating.recorder.write(Stream.STDOUT, "x" * 2000 + "stuck here\n")
-    beating.heartbeat._record_kill(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
+    beating.heartbeat.recording.kill(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
     pieces = RunOutput.objects.filter(run=beating.run).in_order().values_list("text", flat=True)
     assert "".join(pieces).endswith("xx" + "stuck here\n")
 
@@ -290,7 +291,7 @@ def test_a_job_that_goes_on_after_its_grace_period_says_so_in_its_output_and_in_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     beating = Beating()
-    beating.heartbeat._note_overdue(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
+    beating.heartbeat.recording.overdue(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
     beating.beat()
     (line,) = RunOutput.objects.all()
     text = (
