@@ -57,7 +57,7 @@ def _worker_starts(*, conf: Any, options: dict[str, Any], **kwargs: Any) -> None
     from jobledger.runs import ledger_connection
     from jobledger.runs.execution import terminal
     from jobledger.runs.output import reader, salvage
-    from jobledger.runs.processes import process_group
+    from jobledger.runs.processes import announcements, process_group
     from jobledger.runs.service import presence
     from jobledger.runs.worker import abandoned, job_task, main_process, ordinary_runs, orphans, pools
     from jobledger.runs.worker.messages import dead_letters
@@ -74,6 +74,7 @@ def _worker_starts(*, conf: Any, options: dict[str, Any], **kwargs: Any) -> None
     orphans.connect()
     salvage.connect()
     reader.connect()
+    announcements.connect()
     main_process.connect()
     abandoned.connect()
     pools.connect()

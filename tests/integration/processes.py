@@ -85,6 +85,12 @@ def has_messages(running: Service) -> bool:
         return bool(client.llen(QUEUE) or client.hlen(UNACKNOWLEDGED))
 
 
+def with_workers(running: Service) -> int:
+    """How many messages workers have received and not acknowledged."""
+    with redis.Redis(unix_socket_path=str(running.socket)) as client:
+        return int(client.hlen(UNACKNOWLEDGED))
+
+
 def forget_restoring_lock(running: Service) -> None:
     """Remove the lock for restoring messages, which a killed worker would keep for minutes."""
     with redis.Redis(unix_socket_path=str(running.socket)) as client:

@@ -5,7 +5,18 @@ from uuid import UUID
 
 import pytest
 
-from tests.integration.ledger import enqueue, run_rows, wait_for_end
+from tests.integration.database import database_hung
+from tests.integration.ledger import (
+    call,
+    call_lasting,
+    enqueue,
+    let_end,
+    run_rows,
+    traces,
+    wait_for_end,
+    wait_for_start,
+)
+from tests.integration.processes import with_workers
 from tests.integration.service import Service, service
 from tests.waiting import wait_until
 
@@ -56,3 +67,26 @@ def test_a_worker_takes_what_has_the_highest_priority_first(running: Service) ->
     executed = sorted(run_rows(running), key=lambda row: str(row.started_at))
     # Without a priority, a message has the highest.
     assert [priority_of[row.pk] or 0 for row in executed] == [0, 0, 1, 2, 5, 8, 9]
+
+
+def test_a_message_waits_for_no_job_while_another_worker_is_free(running: Service) -> None:
+    running.start_worker("busy")
+    lasting = call_lasting(running, "lasting")
+    wait_for_start(running, lasting)
+    quick = call(running, "allowing", seconds=0)
+    running.start_worker("free")
+    assert wait_for_end(running, quick).worker.startswith("free@")
+    with let_end(running, "lasting"):
+        assert wait_for_end(running, lasting).worker.startswith("busy@")
+
+
+def test_a_message_is_fetched_while_the_end_of_a_run_is_recorded(running: Service) -> None:
+    """The next run begins at once then."""
+    running.start_worker()
+    lasting = call_lasting(running, "lasting")
+    wait_for_start(running, lasting)
+    with database_hung(running), let_end(running, "lasting"):
+        wait_until(lambda: traces(running, lasting, "cleanup"), what="the job has ended")
+        quick = call(running, "allowing", seconds=0)
+        wait_until(lambda: with_workers(running) == 2, what="the worker has fetched the next message")
+    assert [wait_for_end(running, pk).status for pk in (lasting, quick)] == ["succeeded"] * 2

@@ -28,7 +28,7 @@ from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt
 from jobledger.runs.ledger_connection import job_has_ended, ledger_connection
 from jobledger.runs.outcome import FAILURE, Outcome, outcome_of
 from jobledger.runs.output.capture import Capture
-from jobledger.runs.processes import billiard_internals, leftovers
+from jobledger.runs.processes import announcements, billiard_internals, leftovers
 from jobledger.runs.processes.forks import write_between_forks
 from jobledger.runs.processes.leftovers import Leftover
 from jobledger.runs.processes.process_tree import ProcessTree
@@ -97,6 +97,8 @@ class RunEnd:
             if not are_lost:
                 self._end_capture()
         self.heartbeat.stop()
+        if not (are_lost or left or self.taken_over):
+            announcements.announce(self.run.pk)
         outcome = self._with_usage(outcome)
         self._keep(outcome)
         timeout = settings.LEASE_SECONDS if self.taken_over else MAX_OUTAGE_SECONDS

@@ -39,7 +39,7 @@ from jobledger.jobs import registry
 from jobledger.runs.ordinary_tasks import CELERYS_OWN
 from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.service import pulse
-from jobledger.runs.worker.messages import dead_letters, envelope, kombu_internals, returned
+from jobledger.runs.worker.messages import ahead, dead_letters, envelope, kombu_internals, returned
 from jobledger.runs.worker.messages.returned import Returns
 
 logger = line_logger(__name__)
@@ -223,6 +223,7 @@ class Consumer(CeleryConsumer):
             self.timer.call_repeatedly(pulse.SECONDS, send_pulse),
         ]
         send_pulse()
+        ahead.watch(self)
         args: tuple[Any, ...] = super().loop_args()
         return args
 

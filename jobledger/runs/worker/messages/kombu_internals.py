@@ -49,6 +49,12 @@ class _QoS(redis.QoS):
             virtual.QoS.ack(self, delivery_tag)
             raise
 
+    def has_room(self, *, beside: int) -> bool:
+        """Whether one more may be received, beside as many that are no longer to be counted."""
+        # kombu's public methods make no difference between a full worker and one that has even more.
+        unacknowledged = len(self._delivered or ()) - len(self._dirty or ())
+        return not self.prefetch_count or unacknowledged - beside < self.prefetch_count
+
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
         """Restore a message to its queue; a malformed record would prevent later ones from being restored."""
         try:
@@ -151,6 +157,11 @@ class _RabbitMQChannel(pyamqp.Channel):
             message.errors = [sys.exc_info()]
             return message
         return super().message_to_python(raw_message)
+
+
+def counts_messages(qos: Any) -> bool:
+    """Whether this is what counts the messages of one of these channels: Redis's."""
+    return isinstance(qos, _QoS)
 
 
 def _polled(connection_class: Any, channel: Any) -> Any:

@@ -23,7 +23,7 @@ from jobledger.runs import attempts
 from jobledger.runs.execution import claims, runner
 from jobledger.runs.output.capture import of_call
 from jobledger.runs.output.recorder import OutputRecorder
-from jobledger.runs.processes import billiard_internals, shared_process
+from jobledger.runs.processes import announcements, billiard_internals, shared_process
 from jobledger.runs.processes.resources import memory_of_this_process, trim
 from tests.probes.management.commands.probe import Command
 from tests.unit.builders import NOON, invalid_choice, override
@@ -427,3 +427,39 @@ def test_nothing_of_a_run_is_left_to_the_garbage_collector(
         gc.garbage.clear()
         gc.enable()
     assert [each.__qualname__ for each in left if each.__module__.startswith("jobledger.runs.")] == []
+
+
+def test_a_run_is_announced_once_its_job_is_over_and_before_its_end_is_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The worker may then fetch the next message."""
+    announced: list[tuple[uuid.UUID, str]] = []
+
+    def announce(run_id: uuid.UUID) -> None:
+        announced.append((run_id, Run.objects.get(pk=run_id).status))
+
+    monkeypatch.setattr(announcements, "announce", announce)
+    run = queued(words=["hello"])
+    runner.execute(run.pk, worker="w")
+    assert announced == [(run.pk, "running")]
+
+
+def test_a_run_whose_process_is_replaced_is_not_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    announced: list[uuid.UUID] = []
+    monkeypatch.setattr(announcements, "announce", announced.append)
+    may_end = threading.Event()
+    left = threading.Thread(target=may_end.wait, daemon=True)
+    monkeypatch.setattr(Command, "handle", lambda *args, **options: left.start())
+    runner.execute(queued().pk, worker="w")
+    may_end.set()
+    left.join()
+    assert announced == []
+
+
+def test_a_job_that_a_job_calls_is_not_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    announced: list[uuid.UUID] = []
+    monkeypatch.setattr(announcements, "announce", announced.append)
+    parent = queued("plain_probe", call_job=True)
+    runner.execute(parent.pk, worker="w")
+    assert Run.objects.filter(parent=parent).exists()
+    assert announced == [parent.pk]

@@ -1,0 +1,84 @@
+"""A worker's child tells the main process that a job is over and only the record of its run is left."""
+
+import os
+from collections.abc import Callable, Iterator
+from uuid import UUID, uuid4
+
+import pytest
+
+from jobledger.runs.processes import announcements
+
+
+@pytest.fixture(autouse=True)
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process is a worker's."""
+    monkeypatch.setattr(announcements, "_pipes", [])
+    announcements._begin()
+    yield
+    (pipe,) = announcements._pipes
+    for end in pipe.reading, pipe.writing:
+        os.close(end)
+
+
+def in_child(work: Callable[[], object]) -> None:
+    if (pid := os.fork()) == 0:
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def announce_all(run_ids: list[UUID]) -> None:
+    for run_id in run_ids:
+        announcements.announce(run_id)
+
+
+def test_what_children_have_announced_is_received_once_and_in_order() -> None:
+    run_ids = [uuid4() for _ in range(3)]
+    in_child(lambda: announce_all(run_ids[:2]))
+    in_child(lambda: announce_all(run_ids[2:]))
+    assert announcements.received() == run_ids
+    assert announcements.received() == []
+
+
+def test_nobody_waits_for_a_main_process_that_does_not_receive() -> None:
+    in_child(lambda: announce_all([uuid4() for _ in range(10_000)]))
+    count = 0
+    while found := announcements.received():
+        count += len(found)
+    assert 0 < count < 10_000
+
+
+def test_a_process_that_is_not_a_child_announces_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    announcements.announce(uuid4())
+    assert announcements.received() == []
+    with monkeypatch.context() as patched:
+        patched.setattr(announcements, "_pipes", [])
+        announcements.announce(uuid4())
+        assert announcements.descriptor() is None
+
+
+def test_what_a_job_has_opened_in_place_of_the_pipe_is_not_written_to() -> None:
+    reading, writing = os.pipe()
+
+    def replace_and_announce() -> None:
+        os.dup2(writing, announcements._pipes[0].writing)
+        announcements.announce(uuid4())
+
+    in_child(replace_and_announce)
+    os.set_blocking(reading, False)
+    with pytest.raises(BlockingIOError):
+        os.read(reading, 1)
+    for end in reading, writing:
+        os.close(end)
+
+
+def test_a_job_that_has_closed_the_pipe_does_no_harm() -> None:
+    def close_and_announce() -> None:
+        os.close(announcements._pipes[0].writing)
+        announcements.announce(uuid4())
+
+    in_child(close_and_announce)
+    assert announcements.received() == []
