@@ -18,6 +18,7 @@ import os
 import re
 import resource
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -58,8 +59,7 @@ class Meter:
     def __init__(self, note: Callable[[Usage], None] = lambda usage: None) -> None:
         """``note`` gets the usage whenever it is looked at, in case the process is killed."""
         self._note = note
-        self._cpu_before = _cpu_seconds()
-        self._children_peak_before = _children_peak()
+        self._cpu_before, self._children_peak_before = _cpu_and_children_peak()
         # If it cannot be reset, it only says something once it has risen.
         self._ignored_high_water = 0 if _reset_high_water() else _high_water()
         # Written by the job's thread only.
@@ -87,10 +87,10 @@ class Meter:
 
     def usage(self) -> Usage:
         """The usage up to now."""
-        children_peak = _children_peak()
+        cpu_seconds, children_peak = _cpu_and_children_peak()
         waited_for = children_peak if children_peak > self._children_peak_before else 0
         peak = max(self._own_peak(), self._noted, self._sampled, waited_for)
-        return Usage(peak_memory_bytes=peak or None, cpu_seconds=_cpu_seconds() - self._cpu_before)
+        return Usage(peak_memory_bytes=peak or None, cpu_seconds=cpu_seconds - self._cpu_before)
 
     def _own_peak(self) -> int:
         high_water = _high_water()
@@ -178,14 +178,13 @@ def _malloc_trim() -> Any:
     return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
-def _cpu_seconds() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
+def _cpu_and_children_peak() -> tuple[float, int]:
+    """The CPU time of this process, in seconds, and the peak of the largest subprocess, in bytes.
 
-
-def _children_peak() -> int:
-    """The peak of the largest subprocess that this process has ever waited for."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    Both include all subprocesses that it has ever waited for.
+    """
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime, children.ru_maxrss * 1024
 
 
 def _high_water() -> int:

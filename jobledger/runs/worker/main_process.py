@@ -88,8 +88,6 @@ class JobRequest(MaskedRequest):
         self._is_lost = False
         self.accepted_at: float | None = None
         """When a child has begun to execute it, in monotonic time."""
-        self.is_job_over = False
-        """Whether only the record of its run is left."""
 
     def on_accepted(self, *args: Any, **kwargs: Any) -> None:
         """A child has begun to execute the task."""

@@ -7,12 +7,10 @@ database is away, the message could not be executed elsewhere either.
 This is for Redis. RabbitMQ itself hands out messages, as many as are executed at a time.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from celery.worker import state
 
-from jobledger.runs.dispatch import run_id_of
 from jobledger.runs.processes import announcements
 from jobledger.runs.worker.messages import kombu_internals
 
@@ -34,23 +32,23 @@ def watch(consumer: Any) -> None:
     qos.can_consume = can_consume
 
 
+_over = set[Any]()
+"""The requests whose jobs are over; those that Celery has forgotten by now are removed at the next look."""
+
+
 def _note() -> None:
-    """Celery has forgotten a request whose result has arrived before."""
-    announced = set(announcements.received())
-    for request in _of_jobs():
-        if run_id_of(request.id) in announced:
-            request.is_job_over = True
+    for run_id in announcements.received():
+        # Celery has forgotten it if its result has arrived before. Its id is another one if it is no UUID.
+        if (request := state.requests.get(str(run_id))) is not None:
+            _over.add(request)
 
 
 def _may_fetch_ahead(consumer: Any, qos: Any) -> bool:
     """By the same limits, but without the runs whose jobs are over."""
-    over = sum(request.is_job_over for request in _of_jobs())
-    if not over:
+    if not _over:
         return False
+    _over.intersection_update(state.reserved_requests)
     # As Celery has it.
     limit = getattr(consumer.controller, "max_concurrency", None) or consumer.pool.num_processes
-    return bool(len(state.reserved_requests) - over < limit and qos.has_room(beside=over))
-
-
-def _of_jobs() -> Iterator[Any]:
-    return (each for each in tuple(state.reserved_requests) if hasattr(each, "is_job_over"))
+    over = len(_over)
+    return bool(over and len(state.reserved_requests) - over < limit and qos.has_room(beside=over))

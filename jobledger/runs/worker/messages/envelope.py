@@ -36,7 +36,7 @@ class MalformedError(Exception):
     """A message that cannot be processed; the text says why, without quoting the message."""
 
 
-def check_envelope(item: bytes, *, limit_bytes: int, may_be_compressed: bool) -> None:
+def check_envelope(item: bytes, *, limit_bytes: int, may_be_compressed: Callable[[], bool]) -> None:
     """Validate a message in the format of kombu's Redis transport. Raises MalformedError."""
     check_size(len(item), limit_bytes=limit_bytes)
     envelope = _object(_parsed(item, "the message"), "the message")
@@ -51,7 +51,7 @@ def check_envelope(item: bytes, *, limit_bytes: int, may_be_compressed: bool) ->
     for name in ("content-type", "content-encoding"):
         _allow(_is_name, envelope, name, name)
     if headers.get("compression") is not None:
-        check_compression(may_be_compressed=may_be_compressed)
+        check_compression(may_be_compressed=may_be_compressed())
     _check_body(envelope.get("body"), properties.get("body_encoding"))
 
 

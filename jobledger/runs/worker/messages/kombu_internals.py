@@ -186,7 +186,7 @@ def _polled(connection_class: Any, channel: Any) -> Any:
 
 
 def _check(item: bytes, *, limit_bytes: int) -> None:
-    envelope.check_envelope(item, limit_bytes=limit_bytes, may_be_compressed=_may_be_compressed())
+    envelope.check_envelope(item, limit_bytes=limit_bytes, may_be_compressed=_may_be_compressed)
 
 
 def _may_be_compressed() -> bool:

@@ -21,10 +21,12 @@ class Worker:
     """A worker with two children, which has received messages."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.reserved: list[JobRequest] = []
+        self.reserved: dict[str, JobRequest] = {}
         self.announced: list[UUID] = []
         self.readers: dict[int, Any] = {}
-        monkeypatch.setattr(state, "reserved_requests", self.reserved)
+        monkeypatch.setattr(state, "requests", self.reserved)
+        monkeypatch.setattr(state, "reserved_requests", self.reserved.values())
+        monkeypatch.setattr(ahead, "_over", set())
         monkeypatch.setattr(announcements, "received", lambda: self.announced)
         monkeypatch.setattr(announcements, "descriptor", lambda: 7)
         self.qos = guarded(redis.Transport).Channel.QoS(SimpleNamespace(do_restore=False), prefetch_count=2)
@@ -38,7 +40,7 @@ class Worker:
 
     def receive(self, *task_ids: str) -> None:
         for task_id in task_ids:
-            self.reserved.append(received(task_id))
+            self.reserved[task_id] = received(task_id)
             self.qos._delivered[task_id] = "a message"
 
     def end_job(self, task_id: str) -> None:
@@ -76,7 +78,7 @@ def test_a_run_whose_end_is_on_record_counts_no_more(worker: Worker) -> None:
     """Its child executes the next one."""
     worker.receive(*IDS[:3])
     worker.end_job(IDS[0])
-    worker.reserved.pop(0)
+    worker.reserved.pop(IDS[0])
     worker.qos._delivered.pop(IDS[0])
     assert not worker.qos.can_consume()
 
