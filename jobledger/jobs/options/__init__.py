@@ -20,7 +20,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from jobledger.conf import settings
 from jobledger.jobs import json_text
-from jobledger.jobs.options import argument_list, validation
+from jobledger.jobs.options import argparse_internals, argument_list, validation
 from jobledger.jobs.options.argparse_internals import (
     Kind,
     actions_of,
@@ -145,7 +145,13 @@ def parsing_strictly(command: BaseCommand, own_parser: CommandParser | None = No
     def create_strict_parser(*args: Any, **kwargs: Any) -> CommandParser:
         del vars(command)["create_parser"]
         parser = own_parser or create_parser(*args, **kwargs)
-        vars(parser)["parse_args"] = lambda args: argument_list.parse(parser, args)
+
+        def parse_strictly(args: Sequence[str]) -> Namespace:
+            del vars(parser)["parse_args"]
+            return argument_list.parse(parser, args)
+
+        vars(parser)["parse_args"] = parse_strictly
+        argparse_internals.free_when_unused(parser)
         return parser
 
     vars(command)["create_parser"] = create_strict_parser

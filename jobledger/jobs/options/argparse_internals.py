@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NoReturn, TypeVar
+from weakref import proxy
 
 P = TypeVar("P", bound=ArgumentParser)
 T = TypeVar("T")
@@ -125,6 +126,18 @@ def copied_action(action: Action) -> Action:
 def add_made(parser: ArgumentParser, action: Action) -> None:
     """Add an argument of another parser, of which ``add_argument`` would make and validate a new one."""
     parser._add_action(action)  # noqa: SLF001 - it takes no argument that is made already
+
+
+def free_when_unused(parser: ArgumentParser) -> None:
+    """Have the parser, whose arguments were all added, freed as soon as it is not used any more.
+
+    Otherwise, it would be left to the garbage collector, because an argument refers to its group. Only adding
+    arguments that replace others needs that.
+    """
+    for each in all_parsers(parser):
+        for group in each._action_groups:  # noqa: SLF001 - see above
+            for action in group._group_actions:  # noqa: SLF001 - see above
+                vars(action)["container"] = proxy(group)
 
 
 def _alike(thing: T) -> T:

@@ -249,7 +249,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
             Execution(run=run, taken_over=taken_over, progress=progress, outer=_current.get())
         )
         # Whatever happens: a run succeeds only if its job has come to its end.
-        threads, outcome = Threads(), FAILURE
+        threads, outcome = None, FAILURE
         # Not context managers: an interrupt may be raised at any time before `clean_up` disarms it.
         try:
             try:
@@ -271,7 +271,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
             raise
         finally:
             _current.reset(token)
-            end.record(outcome, threads)
+            end.record(outcome, Threads() if threads is None else threads)
             spans.forget(run)
 
 

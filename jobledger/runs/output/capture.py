@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache, partial
 from types import TracebackType
 from typing import IO, Any, Self, TextIO, cast
 
@@ -171,7 +172,7 @@ class _WorkerCapture(_ProcessCapture):
     def __enter__(self) -> Self:
         _flush_originals()
         self._begin_reading()
-        self._log = RunLog(_log, _opened(self._descriptors.originals))
+        self._log = RunLog(_log, _to_open(self._descriptors.originals))
         self._log.begin()
         # Also, a warning that another run has given is given again.
         self._warnings = warnings.catch_warnings()
@@ -364,11 +365,10 @@ def _shared_recorder() -> tuple[RunMemory | None, OutputRecorder]:
     return memory, recorder
 
 
-def _opened(descriptors: Mapping[Stream, int]) -> dict[Stream, TextIO]:
-    return {
-        stream: open(descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-        for stream, descriptor in descriptors.items()
-    }
+def _to_open(descriptors: Mapping[Stream, int]) -> dict[Stream, Callable[[], TextIO]]:
+    """What opens each of them, when it is first needed."""
+    how: dict[str, Any] = {"mode": "w", "encoding": "utf-8", "errors": "backslashreplace", "closefd": False}
+    return {stream: cache(partial(open, descriptor, **how)) for stream, descriptor in descriptors.items()}
 
 
 def _flush_originals() -> None:

@@ -15,7 +15,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import HTTPHandler, SMTPHandler, SocketHandler, SysLogHandler
 from typing import Any, TextIO, TypeGuard
 
@@ -86,10 +86,10 @@ class RunLog:
     def __init__(
         self,
         write: Callable[[Stream, str], None],
-        worker_logs: Mapping[Stream, TextIO] | None = None,
+        worker_logs: Mapping[Stream, Callable[[], TextIO]] | None = None,
         is_of_run: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``worker_logs`` are the worker's own stdout and stderr; None on the command line.
+        """``worker_logs`` open the worker's own stdout and stderr; None on the command line.
 
         Where only some threads execute runs, ``is_of_run`` tells whether the calling one does.
         """
@@ -197,7 +197,11 @@ class _Gate:
     """A filter that decides which records its handler gets, and records the job's."""
 
     def __init__(
-        self, handler: logging.Handler, stream: Stream | None, log: RunLog, worker_log: TextIO | None
+        self,
+        handler: logging.Handler,
+        stream: Stream | None,
+        log: RunLog,
+        worker_log: Callable[[], TextIO] | None,
     ) -> None:
         """Without a stream, it is not known where the handler writes: what it gets counts as recorded."""
         self._handler, self._stream, self._log, self._worker_log = handler, stream, log, worker_log
@@ -218,7 +222,10 @@ class _Gate:
     def filter(self, record: logging.LogRecord) -> bool:
         if _is_of_service(record) or not self._log.is_of_run():
             # Not earlier: in most runs, the service logs nothing.
-            self._write_to(self._worker_log)
+            if self._before is not None and self._worker_log is not None:
+                # A job may have closed all descriptors.
+                with suppress(OSError):
+                    self._write_to(self._worker_log())
             return True
         if self._log.is_recorded(record):
             return self._log.passes_on

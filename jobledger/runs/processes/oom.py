@@ -5,25 +5,25 @@ SIGKILL. But the kernel counts such kills for each control group, which usually 
 the systemd unit. So if a process received SIGKILL, and the counter has risen since it started, that was why.
 """
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from jobledger.runs.processes.resources import content_of
+
 MEMBERSHIP = Path("/proc/self/cgroup")
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 _COUNT = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
-_MAX_BYTES = 64 * 1024
 
 
 def kills() -> int | None:
     """How many processes of this control group the kernel has killed; None if unknown."""
     for path in _counters():
         with suppress(OSError):
-            if found := _COUNT.search(_content(path)):
+            if found := _COUNT.search(content_of(path)):
                 return int(found[1])
     return None
 
@@ -47,7 +47,7 @@ class KillCounter:
 
 def _counters() -> Sequence[str]:
     with suppress(OSError):
-        return _counters_of(_content(str(MEMBERSHIP)), CONTROL_GROUPS)
+        return _counters_of(content_of(str(MEMBERSHIP)), CONTROL_GROUPS)
     return ()
 
 
@@ -71,12 +71,3 @@ def _paths(membership: str, groups: Path) -> Iterator[Path]:
         elif "memory" in controllers.split(","):
             yield groups / "memory" / path / "memory.oom_control"
             yield groups / "memory" / "memory.oom_control"
-
-
-def _content(path: str) -> bytes:
-    # For each run: `Path` takes several times as long.
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return os.read(descriptor, _MAX_BYTES)
-    finally:
-        os.close(descriptor)

@@ -23,15 +23,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from io import FileIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jobledger.runs.processes import job_threads, shared_process
 from jobledger.runs.processes.job_threads import JobThreads
 
 PROC = Path("/proc")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+MAX_BYTES = 64 * 1024
+"""Of what is read from the system at once."""
 GIVE_BACK_BYTES = 32 * 1024 * 1024
 """Collecting garbage takes longer than most jobs, so it must be worth it."""
 
@@ -166,6 +167,15 @@ def memory_given_back() -> Iterator[None]:
         _reset_high_water()
 
 
+def content_of(path: str) -> bytes:
+    """Of a small file of the system's. For each run several times: ``Path`` takes several times as long."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(descriptor, MAX_BYTES)
+    finally:
+        os.close(descriptor)
+
+
 def trim() -> None:
     """Return free memory to the system, if the C library can."""
     if (malloc_trim := _malloc_trim()) is not None:
@@ -194,8 +204,11 @@ def _high_water() -> int:
 def _reset_high_water() -> bool:
     """Returns False if the system does not let this process do so."""
     try:
-        with _opened(f"{PROC}/self/clear_refs", "wb") as file:
-            file.write(b"5")
+        descriptor = os.open(f"{PROC}/self/clear_refs", os.O_WRONLY)
+        try:
+            os.write(descriptor, b"5")
+        finally:
+            os.close(descriptor)
     except OSError:
         return False
     return True
@@ -203,7 +216,7 @@ def _reset_high_water() -> bool:
 
 def _resident(pid: int) -> int:
     with suppress(OSError, ValueError, IndexError):
-        return int(_content(f"{PROC}/{pid}/statm").split()[1]) * PAGE_BYTES
+        return int(content_of(f"{PROC}/{pid}/statm").split()[1]) * PAGE_BYTES
     return 0
 
 
@@ -214,18 +227,9 @@ def _proportional(pid: int) -> int:
 
 def _kilobytes(pattern: re.Pattern[bytes], path: str) -> int:
     with suppress(OSError):
-        if found := pattern.search(_content(path)):
+        if found := pattern.search(content_of(path)):
             return int(found[1]) * 1024
     return 0
-
-
-def _content(path: str) -> bytes:
-    with _opened(path, "rb") as file:
-        return file.read()
-
-
-def _opened(path: str, mode: Literal["rb", "wb"]) -> FileIO:
-    return open(path, mode, buffering=0)  # noqa: PTH123 - several times for each run: `Path` takes longer
 
 
 def _subprocesses(pid: int) -> Iterator[int]:

@@ -1,9 +1,11 @@
 """The private parts of argparse that we rely on: these tests fail if a Python release changes them."""
 
+import gc
 import sys
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, HelpFormatter, Namespace
 from collections.abc import Sequence
 from typing import Any
+from weakref import ref
 
 import pytest
 from django.core.management.base import DjangoHelpFormatter
@@ -185,3 +187,31 @@ def test_hidden_arguments_are_included() -> None:
     hidden = parser.add_argument("--hidden", help=SUPPRESS)
 
     assert internals.actions_of(parser) == (hidden,)
+
+
+def a_parser_with_groups() -> ArgumentParser:
+    parser = a_plain_parser(conflict_handler="resolve")
+    parser.add_argument("--x", "-x")
+    parser.add_argument_group("G").add_argument("--y")
+    return parser
+
+
+def test_a_parser_is_freed_once_nobody_uses_it() -> None:
+    parser = a_parser_with_groups()
+    seen = [ref(each) for each in (parser, *internals.actions_of(parser))]
+    internals.free_when_unused(parser)
+    assert parser.parse_args(["--x", "1"]).x == "1"
+    gc.disable()
+    try:
+        del parser
+        assert [each() for each in seen] == [None] * 4
+    finally:
+        gc.enable()
+
+
+def test_arguments_of_such_a_parser_can_be_replaced() -> None:
+    parser = a_parser_with_groups()
+    internals.free_when_unused(parser)
+    for flag in "--x", "-x", "--y":
+        parser.add_argument(flag, type=int)
+    assert parser.parse_args(["--x", "1", "-x", "2", "--y", "3"]) == Namespace(x=2, y=3)

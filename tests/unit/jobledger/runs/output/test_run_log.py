@@ -1,5 +1,6 @@
 """What a job logs is on its run, once, with its level; what the service logs is in the worker's log."""
 
+import errno
 import io
 import logging
 import logging.config
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, cast
+from unittest import mock
 
 import pytest
 from celery.utils.log import ColorFormatter
@@ -55,7 +57,8 @@ def recording(*handlers: logging.Handler, by_worker: bool = True) -> Iterator[Lo
     """Record a run whose process has these handlers; the default is Celery's own, and no other."""
     logs, before = Logs(), logging.root.handlers
     logging.root.handlers = list(handlers) or [celerys_own()]
-    log = RunLog(logs.write, dict.fromkeys(Stream, cast("TextIO", logs.worker)) if by_worker else None)
+    workers = dict.fromkeys(Stream, lambda: cast("TextIO", logs.worker))
+    log = RunLog(logs.write, workers if by_worker else None)
     log.begin()
     try:
         yield logs
@@ -217,3 +220,17 @@ def test_on_the_command_line_handlers_get_the_records_too() -> None:
         logging.getLogger("jobledger").warning("of the service")
     assert target.getvalue() == "WARNING late\nWARNING of the service\n"
     assert logs.run == [(Stream.STDERR, "WARNING late\n")]
+
+
+def test_a_job_that_has_closed_the_workers_log_does_not_get_the_services_errors() -> None:
+    def closed() -> TextIO:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    log = RunLog(lambda stream, text: None, dict.fromkeys(Stream, closed))
+    with mock.patch.object(sys, "stderr", stream), mock.patch.object(logging.root, "handlers", [handler]):
+        log.begin()
+        logging.getLogger("jobledger").warning("something is wrong")
+        log.end()
+    assert stream.getvalue() == "something is wrong\n"
