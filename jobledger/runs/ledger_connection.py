@@ -127,6 +127,7 @@ def kept_open() -> Iterator[None]:
         yield
     finally:
         _own.is_kept = _own.is_between_jobs = False
+        _own.kept_by = 0
         close()
 
 

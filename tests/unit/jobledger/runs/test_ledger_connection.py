@@ -302,6 +302,15 @@ def test_on_sqlite_the_file_is_kept_open_between_two_jobs_and_closed_while_one_r
     assert kept not in open_files()
 
 
+def test_on_sqlite_a_job_that_ends_while_nothing_is_kept_changes_nothing(sqlite: str) -> None:
+    with kept_open():
+        use()
+    job_has_ended()
+    with kept_open():
+        use()
+        assert sqlite not in open_files()
+
+
 def test_on_sqlite_a_transaction_between_two_jobs_is_shared_as_well(kept: str) -> None:
     job_has_ended()
     with transaction.atomic(), own_connection():
