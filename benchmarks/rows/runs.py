@@ -5,11 +5,11 @@ that last has more to do.
 """
 
 import re
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
+from statistics import median
 
 from benchmarks import runs, services
 from benchmarks.rows.row import Figure, Of, Plan, Row, Target
@@ -34,18 +34,39 @@ class Cost:
     cpu_ms: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """A service with a worker and a beat."""
+
+    running: Service
+    execute: Callable[[Service, int], list[datetime]]
+    """Execute as many runs; returns when each ended."""
+
+    def start(self, plan: Plan) -> None:
+        """Start it. The first runs of a child import what the others need."""
+        self.running.start_beat("beat")
+        self.running.start_worker("runs")
+        self.execute(self.running, plan.size(20, 2))
+
+    def cost(self, count: int) -> Cost:
+        """Of as many runs."""
+        worker = self.running.processes["runs"].pid
+        before = services.cpu_seconds(worker)
+        times = self.execute(self.running, count)
+        used = services.cpu_seconds(worker) - before
+        seconds = (max(times) - min(times)).total_seconds()
+        return Cost(runs_per_second=(count - 1) / max(seconds, 0.001), cpu_ms=used / count * 1000)
+
+
 def _measure(plan: Plan, database: str) -> Iterator[Figure]:
-    count = plan.size(500, 5)
     kinds = {"a bare task": services.PEER}
     if find_spec("django_celery_results"):
         kinds[WITH_RESULTS] = services.PEER_WITH_RESULTS
     with services.side_by_side(services.OURS, *kinds.values()) as (ours, *peers):
-        here = _cost(ours, plan, _executed_here, count)
-        costs = {
-            title: _cost(peer, plan, _executed_by_peer, count)
-            for title, peer in zip(kinds, peers, strict=True)
-        }
-    for title, peer in costs.items():
+        contestants = [Contestant(running=ours, execute=_executed_here)]
+        contestants += [Contestant(running=peer, execute=_executed_by_peer) for peer in peers]
+        here, *others = _in_turns(contestants, plan)
+    for title, peer in zip(kinds, others, strict=True):
         limit = 3.0 if title == WITH_RESULTS else 0.5
         yield Figure(
             title=f"runs a second that do nothing, 2 children, {database}",
@@ -63,21 +84,18 @@ def _measure(plan: Plan, database: str) -> Iterator[Figure]:
         )
 
 
-def _cost(
-    running: Service, plan: Plan, execute: Callable[[Service, int], list[datetime]], count: int
-) -> Cost:
-    running.start_beat("beat")
-    running.start_worker("runs")
-    worker = running.processes["runs"].pid
-    # The first runs of a child import what the others need.
-    execute(running, plan.size(20, 2))
-    before = services.cpu_seconds(worker)
-    times = execute(running, count)
-    used = services.cpu_seconds(worker) - before
-    running.stop("runs", signal.SIGKILL)
-    running.stop("beat", signal.SIGKILL)
-    seconds = (max(times) - min(times)).total_seconds()
-    return Cost(runs_per_second=(count - 1) / max(seconds, 0.001), cpu_ms=used / count * 1000)
+def _in_turns(contestants: list[Contestant], plan: Plan) -> list[Cost]:
+    """The medians of each, so that a disturbance of a second or two does not decide."""
+    for each in contestants:
+        each.start(plan)
+    rounds = [[each.cost(plan.size(400, 5)) for each in contestants] for _ in range(plan.size(7, 1))]
+    return [
+        Cost(
+            runs_per_second=median(cost.runs_per_second for cost in costs),
+            cpu_ms=median(cost.cpu_ms for cost in costs),
+        )
+        for costs in zip(*rounds, strict=True)
+    ]
 
 
 def _executed_here(running: Service, count: int) -> list[datetime]:

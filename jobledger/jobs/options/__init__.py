@@ -147,7 +147,8 @@ def parsing_strictly(command: BaseCommand, own_parser: CommandParser | None = No
         parser = own_parser or create_parser(*args, **kwargs)
 
         def parse_strictly(args: Sequence[str]) -> Namespace:
-            del vars(parser)["parse_args"]
+            # Only once. Otherwise, the parser would refer to itself for good.
+            vars(parser).pop("parse_args", None)
             return argument_list.parse(parser, args)
 
         vars(parser)["parse_args"] = parse_strictly

@@ -97,7 +97,7 @@ class RunEnd:
             if not are_lost:
                 self._end_capture()
         self.heartbeat.stop()
-        if not (are_lost or left or self.taken_over):
+        if not (are_lost or left or self.tree.was_needed or self.taken_over):
             announcements.announce(self.run.pk)
         outcome = self._with_usage(outcome)
         self._keep(outcome)
