@@ -97,8 +97,6 @@ class RunEnd:
             if not are_lost:
                 self._end_capture()
         self.heartbeat.stop()
-        if not (are_lost or left or self.tree.was_needed or self.taken_over):
-            announcements.announce(self.run.pk)
         outcome = self._with_usage(outcome)
         self._keep(outcome)
         timeout = settings.LEASE_SECONDS if self.taken_over else MAX_OUTAGE_SECONDS
@@ -134,8 +132,9 @@ class RunEnd:
     def _end_what_was_started(self, threads: Threads, outcome: Outcome) -> list[Leftover]:
         """End the job's processes; returns what is left, and replaces a worker's child that is not clean.
 
-        On the command line, a job that ends by itself may leave processes behind, as without this service. So
-        may a job that another one calls, since they end with the other.
+        Of one that is, the worker may fetch the next message. On the command line, a job that ends by itself
+        may leave processes behind, as without this service. So may a job that another one calls, since they
+        end with the other.
         """
         if self.taken_over:
             return self.tree.end() if isinstance(outcome.cause, JobInterrupt) else []
@@ -144,6 +143,7 @@ class RunEnd:
             billiard_internals.exit_after_this_task()
         else:
             job_has_ended()
+            announcements.announce(self.run.pk)
         return left
 
     def _try_to_write(self, outcome: Outcome, left: list[Leftover], *, timeout_seconds: float) -> bool:

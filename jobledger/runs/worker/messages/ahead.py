@@ -2,7 +2,7 @@
 
 Otherwise, the child would wait for as long as that takes. The message waits in the worker until the end is on
 record, but never for a job, since another worker may be free. If the end cannot be recorded because the
-database is away, the message could not be executed elsewhere either.
+database is away, no job can be executed elsewhere either; only a task that needs no database could.
 
 This is for Redis. RabbitMQ itself hands out messages, as many as are executed at a time.
 """
