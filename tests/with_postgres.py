@@ -94,9 +94,9 @@ def port_of(container: str) -> int:
 
 
 def address_of(container: str) -> str:
-    """The container's own address, in Docker's network."""
+    """The container's own address, in Docker's network; empty if it has none."""
     addresses = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
-    return docker("inspect", "--format", addresses, container).split()[0]
+    return next(iter(docker("inspect", "--format", addresses, container).split()), "")
 
 
 def docker(*arguments: str) -> str:

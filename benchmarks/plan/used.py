@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from subprocess import PIPE, Popen
 from typing import Any, LiteralString, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import psutil
 import psycopg
@@ -19,6 +19,7 @@ import psycopg
 from benchmarks import services
 from benchmarks.plan.inside import READY
 from tests.integration.service import ROOT, Service
+from tests.with_postgres import address_of
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -163,14 +164,23 @@ def _line_of(process: "Popen[bytes]", late: str) -> str:
 
 
 def server_pid() -> int:
-    """Of the server in the container that has the folder of its socket, or publishes its port."""
+    """Of the server in the container that ``DATABASE_URL`` leads to. Raises RuntimeError without one."""
     url = urlsplit(os.environ["DATABASE_URL"])
-    folders = parse_qs(url.query).get("host")
-    its_own = f"volume={folders[0]}" if folders else f"publish={url.port}"
-    container = _docker("ps", "--quiet", "--filter", its_own)
-    if not container:
-        raise RuntimeError(f"no container has {its_own}, where the database is")
-    return int(_docker("inspect", "--format", "{{.State.Pid}}", container))
+    found = _containers_at(url)
+    if len(found) != 1:
+        raise RuntimeError(
+            f"{len(found)} containers have a server at {url.netloc.rpartition('@')[2]}, not one"
+        )
+    return int(_docker("inspect", "--format", "{{.State.Pid}}", found[0]))
+
+
+def _containers_at(url: SplitResult) -> list[str]:
+    """Those that have the folder of its socket, publish its port, or have its address."""
+    if folders := parse_qs(url.query).get("host"):
+        return _docker("ps", "--quiet", "--filter", f"volume={folders[0]}").split()
+    if url.hostname == "127.0.0.1":
+        return _docker("ps", "--quiet", "--filter", f"publish={url.port}").split()
+    return [each for each in _docker("ps", "--quiet").split() if address_of(each) == url.hostname]
 
 
 def _docker(*arguments: str) -> str:

@@ -293,6 +293,15 @@ def _server() -> str:
     return url if url.startswith("postgres") else ""
 
 
+def _identity_of_server() -> str:
+    """Not its URL: another one may have the same address later."""
+    if not (server := _server()):
+        return ""
+    with psycopg.connect(server, autocommit=True) as connection:
+        ((identity,),) = connection.execute("SELECT system_identifier FROM pg_control_system()").fetchall()
+    return str(identity)
+
+
 def _migrate(made: Service) -> None:
     """Create the tables, or copy those that another service with these settings had at first."""
     with _initial(made.environment["DJANGO_SETTINGS_MODULE"]) as initial:
@@ -315,7 +324,7 @@ def _initial(settings: str) -> Iterator[Path]:
     folder = Path(tempfile.gettempdir()) / f"jobs-initial-{run}"
     folder.mkdir(exist_ok=True)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    file = folder / f"{settings}-{md5(_server().encode()).hexdigest()}"
+    file = folder / f"{settings}-{md5(_identity_of_server().encode()).hexdigest()}"
     with Path(f"{file}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield file
