@@ -83,6 +83,7 @@ class _Measurement:
             burst.await_published(self._meter, self._count, minute)
             used, message_bytes = self._meter.now(pid) - start, (self._redis_bytes() - before) / self._count
             # Not before: on a busy machine, the minute may begin meanwhile.
+            self._meter.forget_runs()
             self._meter.vacuum()
             used = used.beyond(self._while_idle(pid)).times(1 / self._count)
         self._running.forget_messages()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from subprocess import PIPE, Popen
 from typing import Any, LiteralString, Self
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import psutil
 import psycopg
@@ -112,6 +112,10 @@ class Meter:
         """The numbers by name."""
         return {str(name): int(number) for name, number in self._connection.execute(statement)}
 
+    def forget_runs(self) -> None:
+        """Delete all: beat publishes those that no worker has claimed again, and writes that down."""
+        self._connection.execute("TRUNCATE jobledger_run CASCADE")
+
     def vacuum(self) -> None:
         """Now, so that the server does not do it while something is measured."""
         self._connection.execute("VACUUM ANALYZE")
@@ -175,9 +179,7 @@ def server_pid() -> int:
 
 
 def _containers_at(url: SplitResult) -> list[str]:
-    """Those that have the folder of its socket, publish its port, or have its address."""
-    if folders := parse_qs(url.query).get("host"):
-        return _docker("ps", "--quiet", "--filter", f"volume={folders[0]}").split()
+    """Those that publish its port, or have its address."""
     if url.hostname == "127.0.0.1":
         return _docker("ps", "--quiet", "--filter", f"publish={url.port}").split()
     return [each for each in _docker("ps", "--quiet").split() if address_of(each) == url.hostname]
