@@ -17,7 +17,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from hashlib import md5
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -324,7 +323,7 @@ def _initial(settings: str) -> Iterator[Path]:
     folder = Path(tempfile.gettempdir()) / f"jobs-initial-{run}"
     folder.mkdir(exist_ok=True)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    file = folder / f"{settings}-{md5(_identity_of_server().encode()).hexdigest()}"
+    file = folder / f"{settings}-{_identity_of_server()}"
     with Path(f"{file}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield file

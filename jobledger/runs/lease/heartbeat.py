@@ -100,7 +100,7 @@ class OutputLog:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Ends:
+class _Overdue:
     """What is recorded of a job that has not ended in time."""
 
     run: Run
@@ -108,7 +108,7 @@ class _Ends:
     meter: Meter
     limits: Limits
 
-    def note_overdue(self, interrupt: JobInterrupt) -> None:
+    def note(self, interrupt: JobInterrupt) -> None:
         """Tell that a job which was to end goes on, in the log and in its output."""
         status, grace = interrupt.status.label.lower(), duration(self.limits.grace)
         text = (
@@ -153,8 +153,8 @@ class Heartbeat:
         self._run = run
         self._log = log
         self._meter = meter
-        ends = _Ends(run=run, log=log, meter=meter, limits=limits)
-        self.recording = Recording(kill=ends.record_kill, overdue=ends.note_overdue)
+        overdue = _Overdue(run=run, log=log, meter=meter, limits=limits)
+        self.recording = Recording(kill=overdue.record_kill, overdue=overdue.note)
         self._termination = Termination(run.pk, interrupter, tree, limits, self.recording)
         # What a job needs that another one calls is unknown, if their process has more jobs.
         memory = None if shared_process.is_shared() else limits.memory_bytes

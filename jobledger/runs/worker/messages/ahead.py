@@ -14,6 +14,9 @@ from celery.worker import state
 from jobledger.runs.processes import announcements
 from jobledger.runs.worker.messages import kombu_internals
 
+_over = set[Any]()
+"""The requests whose jobs are over; those that Celery has forgotten by now are removed at the next look."""
+
 
 def watch(consumer: Any) -> None:
     """From now on, and as long as the consumer has this connection, fetch messages ahead."""
@@ -30,10 +33,6 @@ def watch(consumer: Any) -> None:
         return usual() or _may_fetch_ahead(consumer, qos)
 
     qos.can_consume = can_consume
-
-
-_over = set[Any]()
-"""The requests whose jobs are over; those that Celery has forgotten by now are removed at the next look."""
 
 
 def _note() -> None:
