@@ -411,7 +411,7 @@ def test_a_memory_limit_needs_a_process_where_other_jobs_share_one(
 def test_nothing_of_a_run_is_left_to_the_garbage_collector(
     options: dict[str, Any], time_limit: timedelta | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its output's memory would be kept until then."""
+    """To look for it takes longer than to free it, and each run would leave more."""
     monkeypatch.setattr(Command, "time_limit", time_limit)
     runner.execute(queued(**options).pk, worker="w")  # so that all is imported
     run_id = queued(**options).pk
