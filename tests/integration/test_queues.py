@@ -1,5 +1,7 @@
 """Jobs that declare their queue and priority, with real workers and a real broker."""
 
+import os
+import signal
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -16,7 +18,7 @@ from tests.integration.ledger import (
     wait_for_end,
     wait_for_start,
 )
-from tests.integration.processes import with_workers
+from tests.integration.processes import children_of, with_workers
 from tests.integration.service import Service, service
 from tests.waiting import wait_until
 
@@ -32,6 +34,12 @@ for priority in {priorities}:
     routing = {{}} if priority is None else {{"priority": priority}}
     request = RunRequest(job="allowing", options={{"seconds": 0}}, trigger=Trigger.ADMIN, routing=routing)
     print(enqueue(request).pk)
+"""
+
+SENT = """
+from celery import current_app
+for stats in (current_app.control.inspect(timeout=0.5).stats() or {}).values():
+    print(stats["pool"]["writes"]["total"])
 """
 
 
@@ -90,3 +98,20 @@ def test_a_message_is_fetched_while_the_end_of_a_run_is_recorded(running: Servic
         quick = call(running, "allowing", seconds=0)
         wait_until(lambda: with_workers(running) == 2, what="the worker has fetched the next message")
     assert [wait_for_end(running, pk).status for pk in (lasting, quick)] == ["succeeded"] * 2
+
+
+def test_a_message_that_was_sent_to_a_child_is_executed_even_if_that_dies(running: Service) -> None:
+    """The child records the end of a run, and has not read the message of the next."""
+    running.start_worker(REMOTE_CONTROL="true")
+    lasting = call_lasting(running, "lasting")
+    wait_for_start(running, lasting)
+    (child,) = children_of(running, "worker")
+    with database_hung(running), let_end(running, "lasting"):
+        wait_until(lambda: traces(running, lasting, "cleanup"), what="the job has ended")
+        quick = call(running, "allowing", seconds=0)
+        wait_until(lambda: running.shell(SENT).strip() == "2", what="the child was sent the next message")
+        os.kill(child, signal.SIGKILL)
+    ended = [wait_for_end(running, pk) for pk in (lasting, quick)]
+    assert [run.status for run in ended] == ["succeeded"] * 2
+    assert [run.worker.endswith(f":{child}") for run in ended] == [True, False]
+    wait_until(lambda: with_workers(running) == 0, what="both messages are acknowledged")

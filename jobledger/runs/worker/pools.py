@@ -1,10 +1,12 @@
 """Which of Celery's pools can execute jobs: prefork, with a process for each job at a time, and threads.
 
-With ``threads``, a worker gets a pool of this service, in which the runs share a process (``thread_pool``).
-With any other pool it does not start. ``solo`` executes jobs in the main process: it would neither be there
-to record the death of a job's process, nor see messages, a shutdown or remote control before the job has
-ended. In greenlets, a job that computes would keep the heartbeats of all others from being sent, and what
-their monkey patches change is more than can be kept apart.
+With ``prefork``, it is Celery's own pool, which may also send a child its next message before that has
+returned the result of the previous one (``messages.ahead``). With ``threads``, a worker gets a pool of this
+service, in which the runs share a process (``thread_pool``). With any other pool it does not start. ``solo``
+executes jobs in the main process: it would neither be there to record the death of a job's process, nor see
+messages, a shutdown or remote control before the job has ended. In greenlets, a job that computes would keep
+the heartbeats of all others from being sent, and what their monkey patches change is more than can be kept
+apart.
 """
 
 import sys
@@ -19,6 +21,7 @@ from celery.concurrency.thread import TaskPool as CeleryThreadPool
 from celery.signals import worker_init, worker_shutdown
 
 from jobledger.runs.processes import shared_process
+from jobledger.runs.worker import pool_internals
 
 USE_PREFORK = "Use --pool prefork, which is the default"
 ONE_AT_A_TIME = f"{USE_PREFORK}; for one job at a time, add --concurrency 1."
@@ -37,19 +40,21 @@ def connect() -> None:
 
 
 def choose_pool(sender: Any = None, **kwargs: object) -> None:
-    """Have a worker with threads use this service's; with a pool that cannot execute jobs, exit with code 1.
+    """Have a worker use this service's pools; with one that cannot execute jobs, exit with code 1.
 
     Workers that tests embed, by Celery's ``start_worker``, are no ``celery worker``, and may use any.
     """
     if not isinstance(sender, Worker):
         return
-    pool: Any = get_implementation(getattr(sender, "pool_cls", TaskPool))
+    worker: Any = sender
+    pool: Any = get_implementation(getattr(worker, "pool_cls", TaskPool))
     if issubclass(pool, CeleryThreadPool):
         _execute_in_threads(sender)
+    elif pool is TaskPool:
+        worker.pool_cls = pool_internals.TaskPool
     elif not issubclass(pool, TaskPool):
         name = pool.__module__.rpartition(".")[2]
         sys.exit(REFUSAL.format(pool=name, reason=REASONS.get(name, UNKNOWN)))
-    worker: Any = sender
     worker.terminate = partial(_terminate, worker, worker.terminate)
 
 

@@ -1,8 +1,12 @@
-"""Lets a worker fetch its next message while a child records the end of a run.
+"""Lets a worker fetch its next message, and send it to a child, while the child records the end of a run.
 
-Otherwise, the child would wait for as long as that takes. The message waits in the worker until the end is on
-record, but never for a job, since another worker may be free. If the end cannot be recorded because the
-database is away, no job can be executed elsewhere either; only a task that needs no database could.
+Otherwise, the child would wait for as long as that takes. The message waits until the end is on record, but
+never for a job, since another worker may be free. If the end cannot be recorded because the database is away,
+no job can be executed elsewhere either; only a task that needs no database could.
+
+A message is sent to such a child if no other child is idle, and only if it is of a job: whatever is sent is
+executed, even if the connection to the broker is lost before, and its message delivered again. The ledger
+sees to it that a run is executed once; an ordinary task would be executed twice.
 
 This is for Redis. RabbitMQ itself hands out messages, as many as are executed at a time.
 """
@@ -11,11 +15,15 @@ from typing import Any
 
 from celery.worker import state
 
+from jobledger.jobs import registry
 from jobledger.runs.processes import announcements
+from jobledger.runs.worker import pool_internals
 from jobledger.runs.worker.messages import kombu_internals
 
 _over = set[Any]()
-"""The requests whose jobs are over; those that Celery has forgotten by now are removed at the next look."""
+"""The requests whose jobs are over; those that Celery has forgotten by then are removed at the next one."""
+_consumers: list[Any] = []
+"""The worker's, if it fetches ahead."""
 
 
 def watch(consumer: Any) -> None:
@@ -26,7 +34,10 @@ def watch(consumer: Any) -> None:
     qos = consumer.task_consumer.channel.qos
     if consumer.hub is None or not kombu_internals.counts_messages(qos):
         return
+    _consumers[:] = [consumer]
     consumer.hub.add_reader(descriptor, _note)
+    # Once, however often the worker connects.
+    consumer.hub.on_tick.add(_send_ahead)
     usual = qos.can_consume
 
     def can_consume() -> bool:
@@ -36,10 +47,13 @@ def watch(consumer: Any) -> None:
 
 
 def _note() -> None:
+    _over.intersection_update(state.reserved_requests)
     for run_id in announcements.received():
         # Celery has forgotten it if its result has arrived before. Its id is another one if it is no UUID.
         if (request := state.requests.get(str(run_id))) is not None:
             _over.add(request)
+            # Celery does so when the result arrives, and tolerates both: the next message may go to the pool.
+            _consumers[0].controller.semaphore.release()
 
 
 def _may_fetch_ahead(consumer: Any, qos: Any) -> bool:
@@ -51,3 +65,14 @@ def _may_fetch_ahead(consumer: Any, qos: Any) -> bool:
     limit = getattr(consumer.controller, "max_concurrency", None) or consumer.pool.num_processes
     over = len(_over)
     return bool(over and len(state.reserved_requests) - over < limit and qos.has_room(beside=over))
+
+
+def _send_ahead() -> None:
+    """Before the worker waits for the next event."""
+    pool = _consumers[0].pool
+    # A project may have a pool of its own.
+    if not _over or not isinstance(pool, pool_internals.TaskPool):
+        return
+    waiting = state.requests.get(pool.next_task_id() or "")
+    if waiting is not None and registry.of_task(waiting.name) is not None:
+        any(pool.send_ahead(request.id) for request in _over)

@@ -27,6 +27,7 @@ from redis.exceptions import RedisError
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.runs.worker.messages import dead_letters, envelope
+from jobledger.runs.worker.messages.transaction import Transaction
 
 logger = line_logger(__name__)
 
@@ -36,6 +37,13 @@ LOST_CONNECTION = (OSError, RedisError, ConnectionError, ChannelError)
 
 class _QoS(redis.QoS):
     """Keeps track of messages that have been delivered but not acknowledged."""
+
+    @contextmanager
+    def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
+        """A pipeline, or what is as good for the deliveries that this keeps track of."""
+        channel: Any = self.channel
+        with channel.conn_or_acquire(client) as found:
+            yield pipe or Transaction(found, prefix=channel.global_keyprefix)
 
     def ack(self, delivery_tag: Any) -> None:
         """Acknowledge a message; if the connection is lost, the slot is free again nevertheless.

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from celery.apps.worker import Worker
 from celery.concurrency.base import BasePool
+from celery.concurrency.prefork import TaskPool
 from celery.signals import worker_shutdown
 
 from jobledger.runs.processes import shared_process
-from jobledger.runs.worker import thread_pool
+from jobledger.runs.worker import pool_internals, thread_pool
 from jobledger.runs.worker.pools import choose_pool
 
 
@@ -55,9 +56,17 @@ def test_other_pools_are_refused_with_the_reason_and_what_to_use(
 
 
 @pytest.mark.parametrize("pool", ["prefork", "processes", "celery.concurrency.prefork:TaskPool"])
-def test_the_prefork_pool_is_left_as_it_is(begun: list[str], pool: str) -> None:
+def test_a_worker_with_processes_gets_celerys_pool_which_may_send_messages_ahead(
+    begun: list[str], pool: str
+) -> None:
     choose_pool(made := worker(pool))
-    assert (made.pool_cls, begun) == (pool, [])
+    assert (made.pool_cls, begun) == (pool_internals.TaskPool, [])
+
+
+def test_a_projects_own_pool_of_processes_is_left_as_it_is(begun: list[str]) -> None:
+    own = type("TaskPool", (TaskPool,), {})
+    choose_pool(made := worker(own))
+    assert (made.pool_cls, begun) == (own, [])
 
 
 def test_a_worker_with_threads_gets_a_pool_that_can_execute_jobs(begun: list[str]) -> None:

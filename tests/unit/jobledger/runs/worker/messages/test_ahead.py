@@ -1,4 +1,7 @@
-"""A worker fetches a message while a child records the end of a run, but not while a job goes on."""
+"""A worker fetches a message while a child records the end of a run, but not while a job goes on.
+
+It sends the message to that child if all are busy.
+"""
 
 from types import SimpleNamespace
 from typing import Any
@@ -6,15 +9,36 @@ from uuid import UUID
 
 import pytest
 from celery.worker import state
+from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 from kombu.transport import redis
 
 from jobledger.runs.processes import announcements
 from jobledger.runs.worker.main_process import JobRequest
 from jobledger.runs.worker.messages import ahead
 from jobledger.runs.worker.messages.kombu_internals import guarded
+from jobledger.runs.worker.pool_internals import TaskPool
 from tests.unit.jobledger.runs.worker.builders import received
 
 IDS = [f"00000000-0000-0000-0000-00000000000{number}" for number in range(4)]
+
+
+class Pool(TaskPool):
+    """A pool of two children, which are busy if a message waits."""
+
+    def __init__(self) -> None:
+        self.waiting: str | None = None
+        self.sent_to = list[str]()
+
+    @property
+    def num_processes(self) -> int:
+        return 2
+
+    def next_task_id(self) -> str | None:
+        return self.waiting
+
+    def send_ahead(self, task_id: str) -> bool:
+        self.sent_to.append(task_id)
+        return True
 
 
 class Worker:
@@ -24,28 +48,36 @@ class Worker:
         self.reserved: dict[str, JobRequest] = {}
         self.announced: list[UUID] = []
         self.readers: dict[int, Any] = {}
+        self.on_tick = set[Any]()
+        self.pool = Pool()
+        self.slots = LaxBoundedSemaphore(2)
         monkeypatch.setattr(state, "requests", self.reserved)
         monkeypatch.setattr(state, "reserved_requests", self.reserved.values())
         monkeypatch.setattr(ahead, "_over", set())
+        monkeypatch.setattr(ahead, "_consumers", [])
         monkeypatch.setattr(announcements, "received", lambda: self.announced)
         monkeypatch.setattr(announcements, "descriptor", lambda: 7)
         self.qos = guarded(redis.Transport).Channel.QoS(SimpleNamespace(do_restore=False), prefetch_count=2)
         self.consumer = SimpleNamespace(
             app=SimpleNamespace(conf=SimpleNamespace(worker_disable_prefetch=True)),
-            controller=SimpleNamespace(),
-            hub=SimpleNamespace(add_reader=self.readers.__setitem__),
-            pool=SimpleNamespace(num_processes=2),
+            controller=SimpleNamespace(semaphore=self.slots),
+            hub=SimpleNamespace(add_reader=self.readers.__setitem__, on_tick=self.on_tick),
+            pool=self.pool,
             task_consumer=SimpleNamespace(channel=SimpleNamespace(qos=self.qos)),
         )
 
-    def receive(self, *task_ids: str) -> None:
+    def receive(self, *task_ids: str, task: str = "probes.probe") -> None:
         for task_id in task_ids:
-            self.reserved[task_id] = received(task_id)
+            self.reserved[task_id] = received(task_id, task)
             self.qos._delivered[task_id] = "a message"
 
     def end_job(self, task_id: str) -> None:
         self.announced = [UUID(task_id)]
         self.readers[7]()
+
+    def tick(self) -> None:
+        for each in self.on_tick:
+            each()
 
 
 @pytest.fixture
@@ -106,6 +138,66 @@ def test_messages_that_wait_for_their_time_are_allowed_for(worker: Worker) -> No
     assert worker.qos.can_consume()
 
 
+def test_a_run_whose_end_is_on_record_is_forgotten(worker: Worker) -> None:
+    """Also by a worker that is never full, and does not look whether it may fetch ahead."""
+    worker.receive(*IDS[:2])
+    worker.end_job(IDS[0])
+    worker.reserved.pop(IDS[0])
+    worker.end_job(IDS[1])
+    assert [request.id for request in ahead._over] == [IDS[1]]
+
+
+def test_the_message_is_passed_to_the_pool_at_once(worker: Worker) -> None:
+    """Celery passes on as many as there are children."""
+    passed_on: list[str] = []
+    for task_id in IDS[:3]:
+        worker.receive(task_id)
+        worker.slots.acquire(passed_on.append, task_id)
+    worker.end_job(IDS[0])
+    assert passed_on == IDS[:3]
+
+
+def test_the_message_is_sent_to_the_child_whose_job_is_over(worker: Worker) -> None:
+    worker.receive(*IDS[:3])
+    worker.pool.waiting = IDS[2]
+    worker.tick()
+    assert worker.pool.sent_to == []
+    worker.end_job(IDS[1])
+    worker.tick()
+    assert worker.pool.sent_to == [IDS[1]]
+
+
+def test_nothing_is_sent_if_no_message_waits(worker: Worker) -> None:
+    """It would go to an idle child."""
+    worker.receive(*IDS[:2])
+    worker.end_job(IDS[0])
+    worker.tick()
+    assert worker.pool.sent_to == []
+
+
+def test_the_message_of_an_ordinary_task_waits_for_an_idle_child(worker: Worker) -> None:
+    worker.receive(*IDS[:2])
+    worker.receive(IDS[2], task="celery.map")
+    worker.pool.waiting = IDS[2]
+    worker.end_job(IDS[0])
+    worker.tick()
+    assert worker.pool.sent_to == []
+
+
+def test_a_pool_of_the_projects_own_sends_as_usual(worker: Worker) -> None:
+    worker.receive(*IDS[:2])
+    worker.consumer.pool = SimpleNamespace(num_processes=2)
+    worker.end_job(IDS[0])
+    worker.tick()
+    assert worker.qos.can_consume()
+
+
+def test_a_worker_that_connects_again_does_nothing_twice(worker: Worker) -> None:
+    before = set(worker.on_tick)
+    ahead.watch(worker.consumer)
+    assert worker.on_tick == before
+
+
 @pytest.mark.parametrize("lacks", ["setting", "pipe", "event loop", "our channel"])
 def test_otherwise_messages_are_fetched_as_usual(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker(monkeypatch)
@@ -118,4 +210,5 @@ def test_otherwise_messages_are_fetched_as_usual(lacks: str, monkeypatch: pytest
     before = worker.qos.can_consume
     ahead.watch(worker.consumer)
     assert worker.readers == {}
+    assert worker.on_tick == set()
     assert worker.qos.can_consume == before
