@@ -26,6 +26,7 @@ from celery.app.task import Context
 from celery.exceptions import Ignore
 from celery.signals import task_failure, task_revoked, worker_ready, worker_shutting_down
 from celery.worker.request import Request
+from celery.worker.state import revoked
 from django.db import Error
 
 from jobledger import clock
@@ -95,6 +96,9 @@ class JobRequest(MaskedRequest):
         self.accepted_at = time.monotonic()
         super().on_accepted(*args, **kwargs)
         _busy.add(self.worker_pid)
+        # It may have been sent to the child before, which recorded the end of another run.
+        if self.id in revoked:
+            _discarded(sender=self.task, request=self.context)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         """Celery's hard time limit: the child is killed."""
@@ -331,7 +335,7 @@ def _record_discarded(message: Context, job: registry.Job, *, is_revoked: bool) 
 
 
 def _discarded(sender: Any = None, request: Any = None, expired: bool = False, **kwargs: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature
-    """Celery discards a message that was revoked or has expired."""
+    """A message was revoked, or has expired; usually, Celery discards it."""
     if job := registry.of_task(sender.name):
         record = partial(record_discarded, request, job, is_revoked=not expired)
         _in_thread(record, "discarded", wait_seconds=MAX_DISCARD_WAIT_SECONDS)

@@ -21,6 +21,7 @@ from celery.app.task import Context
 from celery.backends.cache import CacheBackend
 from celery.result import AsyncResult
 from celery.signals import task_failure, task_revoked
+from celery.worker import state
 from celery.worker.request import (  # type: ignore[attr-defined]  # not in the stubs
     Request,
     create_request_cls,
@@ -727,6 +728,17 @@ def test_a_queued_run_that_is_revoked_is_cancelled_and_no_longer_published() -> 
 def test_a_running_run_that_is_terminated_is_requested_to_end() -> None:
     run = discard(str(running().pk))
     assert run
+    assert (run.status, run.cancel_requested_at is not None) == ("running", True)
+
+
+def test_a_run_that_was_revoked_after_its_message_was_sent_to_a_child_is_requested_to_end() -> None:
+    run = running()
+    state.revoked.add(str(run.pk))
+    try:
+        request_of(run)
+    finally:
+        state.revoked.discard(str(run.pk))
+    run.refresh_from_db()
     assert (run.status, run.cancel_requested_at is not None) == ("running", True)
 
 
