@@ -143,7 +143,7 @@ class RunEnd:
             billiard_internals.exit_after_this_task()
         else:
             job_has_ended()
-            announcements.announce(self.run.pk)
+            announcements.announce(self.run.pk, self.run.attempt)
         return left
 
     def _try_to_write(self, outcome: Outcome, left: list[Leftover], *, timeout_seconds: float) -> bool:

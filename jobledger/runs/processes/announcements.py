@@ -6,14 +6,16 @@ in the meantime, which takes about as long.
 
 import os
 from contextlib import suppress
+from struct import Struct
 from uuid import UUID
 
 from celery.signals import worker_init
 
 from jobledger.runs.output.opened import Opened
 
-_ID_BYTES = 16
-_READ_BYTES = 256 * _ID_BYTES
+_RECORD = Struct(">16sI")
+"""A run's id, and the number of its attempt."""
+_READ_BYTES = 256 * _RECORD.size
 
 
 class _Pipe:
@@ -41,12 +43,12 @@ def connect() -> None:
     worker_init.connect(_begin, dispatch_uid="jobledger.announcements.begin")
 
 
-def announce(run_id: UUID) -> None:
-    """Tell the main process that only the record of this run is left; does nothing outside a child."""
+def announce(run_id: UUID, attempt: int) -> None:
+    """Tell the main process that only the record of this attempt is left; does nothing outside a child."""
     # Without it, the next run only begins a little later.
     with suppress(OSError):
         if _pipes and _pipes[0].owner != os.getpid():
-            _pipes[0].write(run_id.bytes)
+            _pipes[0].write(_RECORD.pack(run_id.bytes, attempt))
 
 
 def descriptor() -> int | None:
@@ -54,14 +56,14 @@ def descriptor() -> int | None:
     return _pipes[0].reading if _pipes else None
 
 
-def received() -> list[UUID]:
-    """The runs that children have announced since the last call."""
+def received() -> list[tuple[UUID, int]]:
+    """The runs that children have announced since the last call, each with its attempt."""
     # Each is written at once, so none is ever cut.
     try:
         data = os.read(_pipes[0].reading, _READ_BYTES)
     except BlockingIOError:
         return []
-    return [UUID(bytes=data[begin : begin + _ID_BYTES]) for begin in range(0, len(data), _ID_BYTES)]
+    return [(UUID(bytes=run_id), attempt) for run_id, attempt in _RECORD.iter_unpack(data)]
 
 
 def _begin(**kwargs: object) -> None:

@@ -47,13 +47,11 @@ def watch(consumer: Any) -> None:
 
 
 def _note() -> None:
-    _over.intersection_update(state.reserved_requests)
-    for run_id in announcements.received():
+    for run_id, attempt in announcements.received():
         # Celery has forgotten it if its result has arrived before. Its id is another one if it is no UUID.
-        if (request := state.requests.get(str(run_id))) is not None:
+        request: Any = state.requests.get(str(run_id))
+        if request is not None and request.attempt == attempt:
             _over.add(request)
-            # Celery does so when the result arrives, and tolerates both: the next message may go to the pool.
-            _consumers[0].controller.semaphore.release()
 
 
 def _may_fetch_ahead(consumer: Any, qos: Any) -> bool:
@@ -69,10 +67,17 @@ def _may_fetch_ahead(consumer: Any, qos: Any) -> bool:
 
 def _send_ahead() -> None:
     """Before the worker waits for the next event."""
+    if not _over:
+        return
+    _over.intersection_update(state.reserved_requests)
     pool = _consumers[0].pool
     # A project may have a pool of its own.
-    if not _over or not isinstance(pool, pool_internals.TaskPool):
+    if not isinstance(pool, pool_internals.TaskPool) or (waiting := pool.waiting_request()) is None:
         return
-    waiting = state.requests.get(pool.next_task_id() or "")
-    if waiting is not None and registry.of_task(waiting.name) is not None:
-        any(pool.send_ahead(request.id) for request in _over)
+    if registry.of_task(waiting.name) is not None and _size(waiting) <= pool_internals.MAX_BYTES:
+        any(pool.send_ahead(request) for request in _over)
+
+
+def _size(request: Any) -> int:
+    """About as many bytes as are sent to a child."""
+    return len(request.body) + len(repr(request.request_dict))

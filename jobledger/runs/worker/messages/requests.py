@@ -53,15 +53,19 @@ class MaskedRequest(Request):
         rest = payload if isinstance(payload, dict) else payload[2]
         return Context({**self.request_dict, **rest})
 
+    @property
+    def attempt(self) -> int | None:
+        """Of its run; a message that was not sent for a run begins the first. None: an earlier version's."""
+        attempt = self.request_dict.get(delivery.RUN_HEADER)
+        return 1 if attempt is None else attempt if type(attempt) is int else None
+
     def _logged_run(self, job: registry.Job) -> LoggedRun:
         """What Celery's line that the message was received, which follows, is to name."""
-        names = delivery.RUN_HEADER, delivery.SCHEDULE_HEADER
-        attempt, schedule = (self.request_dict.get(name) for name in names)
+        schedule = self.request_dict.get(delivery.SCHEDULE_HEADER)
         return LoggedRun(
             job=job.name,
             run_id=str(self.id),
-            # A message that was not sent for a run begins the first; an earlier version does not name it.
-            attempt=1 if attempt is None else attempt if type(attempt) is int else None,
+            attempt=self.attempt,
             schedule=schedule if isinstance(schedule, str) else "",
         )
 

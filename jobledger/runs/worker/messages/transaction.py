@@ -49,7 +49,7 @@ class Transaction:
             pipeline.execute()
 
     def _execute_at_once(self) -> bool:
-        """Returns False if a command has failed; raises RedisError or OSError if Redis has executed none."""
+        """Returns False if a command has failed; raises RedisError or OSError if it is not known."""
         prefixed = [(name, f"{self._prefix}{key}", *rest) for name, key, *rest in self._commands]
         pool = self._client.connection_pool
         connection = pool.get_connection()

@@ -433,20 +433,21 @@ def test_a_run_is_announced_once_its_job_is_over_and_before_its_end_is_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The worker may then fetch the next message."""
-    announced: list[tuple[uuid.UUID, str]] = []
+    announced: list[tuple[uuid.UUID, int, str]] = []
 
-    def announce(run_id: uuid.UUID) -> None:
-        announced.append((run_id, Run.objects.get(pk=run_id).status))
+    def announce(run_id: uuid.UUID, attempt: int) -> None:
+        announced.append((run_id, attempt, Run.objects.get(pk=run_id).status))
 
     monkeypatch.setattr(announcements, "announce", announce)
     run = queued(words=["hello"])
+    Run.objects.update(attempt=3)
     runner.execute(run.pk, worker="w")
-    assert announced == [(run.pk, "running")]
+    assert announced == [(run.pk, 3, "running")]
 
 
 def test_a_run_whose_process_is_replaced_is_not_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     announced: list[uuid.UUID] = []
-    monkeypatch.setattr(announcements, "announce", announced.append)
+    monkeypatch.setattr(announcements, "announce", lambda run_id, attempt: announced.append(run_id))
     may_end = threading.Event()
     left = threading.Thread(target=may_end.wait, daemon=True)
     monkeypatch.setattr(Command, "handle", lambda *args, **options: left.start())
@@ -458,7 +459,7 @@ def test_a_run_whose_process_is_replaced_is_not_announced(monkeypatch: pytest.Mo
 
 def test_a_job_that_a_job_calls_is_not_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     announced: list[uuid.UUID] = []
-    monkeypatch.setattr(announcements, "announce", announced.append)
+    monkeypatch.setattr(announcements, "announce", lambda run_id, attempt: announced.append(run_id))
     parent = queued("plain_probe", call_job=True)
     runner.execute(parent.pk, worker="w")
     assert Run.objects.filter(parent=parent).exists()

@@ -30,21 +30,21 @@ def in_child(work: Callable[[], object]) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def announce_all(run_ids: list[UUID]) -> None:
-    for run_id in run_ids:
-        announcements.announce(run_id)
+def announce_all(runs: list[tuple[UUID, int]]) -> None:
+    for run_id, attempt in runs:
+        announcements.announce(run_id, attempt)
 
 
 def test_what_children_have_announced_is_received_once_and_in_order() -> None:
-    run_ids = [uuid4() for _ in range(3)]
-    in_child(lambda: announce_all(run_ids[:2]))
-    in_child(lambda: announce_all(run_ids[2:]))
-    assert announcements.received() == run_ids
+    runs = [(uuid4(), attempt) for attempt in (1, 2, 100_000)]
+    in_child(lambda: announce_all(runs[:2]))
+    in_child(lambda: announce_all(runs[2:]))
+    assert announcements.received() == runs
     assert announcements.received() == []
 
 
 def test_nobody_waits_for_a_main_process_that_does_not_receive() -> None:
-    in_child(lambda: announce_all([uuid4() for _ in range(10_000)]))
+    in_child(lambda: announce_all([(uuid4(), 1) for _ in range(10_000)]))
     count = 0
     while found := announcements.received():
         count += len(found)
@@ -52,11 +52,11 @@ def test_nobody_waits_for_a_main_process_that_does_not_receive() -> None:
 
 
 def test_a_process_that_is_not_a_child_announces_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    announcements.announce(uuid4())
+    announcements.announce(uuid4(), 1)
     assert announcements.received() == []
     with monkeypatch.context() as patched:
         patched.setattr(announcements, "_pipes", [])
-        announcements.announce(uuid4())
+        announcements.announce(uuid4(), 1)
         assert announcements.descriptor() is None
 
 
@@ -65,7 +65,7 @@ def test_what_a_job_has_opened_in_place_of_the_pipe_is_not_written_to() -> None:
 
     def replace_and_announce() -> None:
         os.dup2(writing, announcements._pipes[0].writing)
-        announcements.announce(uuid4())
+        announcements.announce(uuid4(), 1)
 
     in_child(replace_and_announce)
     os.set_blocking(reading, False)
@@ -78,7 +78,7 @@ def test_what_a_job_has_opened_in_place_of_the_pipe_is_not_written_to() -> None:
 def test_a_job_that_has_closed_the_pipe_does_no_harm() -> None:
     def close_and_announce() -> None:
         os.close(announcements._pipes[0].writing)
-        announcements.announce(uuid4())
+        announcements.announce(uuid4(), 1)
 
     in_child(close_and_announce)
     assert announcements.received() == []

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import pytest
 from celery.worker import state
-from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 from kombu.transport import redis
 
 from jobledger.runs.processes import announcements
+from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.worker.main_process import JobRequest
 from jobledger.runs.worker.messages import ahead
 from jobledger.runs.worker.messages.kombu_internals import guarded
@@ -26,18 +26,18 @@ class Pool(TaskPool):
     """A pool of two children, which are busy if a message waits."""
 
     def __init__(self) -> None:
-        self.waiting: str | None = None
+        self.waiting: JobRequest | None = None
         self.sent_to = list[str]()
 
     @property
     def num_processes(self) -> int:
         return 2
 
-    def next_task_id(self) -> str | None:
+    def waiting_request(self) -> JobRequest | None:
         return self.waiting
 
-    def send_ahead(self, task_id: str) -> bool:
-        self.sent_to.append(task_id)
+    def send_ahead(self, over: JobRequest) -> bool:
+        self.sent_to.append(over.id)
         return True
 
 
@@ -46,11 +46,10 @@ class Worker:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reserved: dict[str, JobRequest] = {}
-        self.announced: list[UUID] = []
+        self.announced: list[tuple[UUID, int]] = []
         self.readers: dict[int, Any] = {}
         self.on_tick = set[Any]()
         self.pool = Pool()
-        self.slots = LaxBoundedSemaphore(2)
         monkeypatch.setattr(state, "requests", self.reserved)
         monkeypatch.setattr(state, "reserved_requests", self.reserved.values())
         monkeypatch.setattr(ahead, "_over", set())
@@ -60,19 +59,19 @@ class Worker:
         self.qos = guarded(redis.Transport).Channel.QoS(SimpleNamespace(do_restore=False), prefetch_count=2)
         self.consumer = SimpleNamespace(
             app=SimpleNamespace(conf=SimpleNamespace(worker_disable_prefetch=True)),
-            controller=SimpleNamespace(semaphore=self.slots),
+            controller=SimpleNamespace(),
             hub=SimpleNamespace(add_reader=self.readers.__setitem__, on_tick=self.on_tick),
             pool=self.pool,
             task_consumer=SimpleNamespace(channel=SimpleNamespace(qos=self.qos)),
         )
 
-    def receive(self, *task_ids: str, task: str = "probes.probe") -> None:
+    def receive(self, *task_ids: str, task: str = "probes.probe", **options: Any) -> None:
         for task_id in task_ids:
-            self.reserved[task_id] = received(task_id, task)
+            self.reserved[task_id] = received(task_id, task, kwargs=options)
             self.qos._delivered[task_id] = "a message"
 
-    def end_job(self, task_id: str) -> None:
-        self.announced = [UUID(task_id)]
+    def end_job(self, task_id: str, attempt: int = 1) -> None:
+        self.announced = [(UUID(task_id), attempt)]
         self.readers[7]()
 
     def tick(self) -> None:
@@ -143,23 +142,22 @@ def test_a_run_whose_end_is_on_record_is_forgotten(worker: Worker) -> None:
     worker.receive(*IDS[:2])
     worker.end_job(IDS[0])
     worker.reserved.pop(IDS[0])
-    worker.end_job(IDS[1])
-    assert [request.id for request in ahead._over] == [IDS[1]]
+    worker.tick()
+    assert ahead._over == set()
 
 
-def test_the_message_is_passed_to_the_pool_at_once(worker: Worker) -> None:
-    """Celery passes on as many as there are children."""
-    passed_on: list[str] = []
-    for task_id in IDS[:3]:
-        worker.receive(task_id)
-        worker.slots.acquire(passed_on.append, task_id)
-    worker.end_job(IDS[0])
-    assert passed_on == IDS[:3]
+def test_an_announcement_of_an_earlier_attempt_is_not_taken_for_the_present_one(worker: Worker) -> None:
+    worker.receive(*IDS[:2])
+    worker.reserved[IDS[0]].request_dict[RUN_HEADER] = 2
+    worker.end_job(IDS[0], attempt=1)
+    assert not worker.qos.can_consume()
+    worker.end_job(IDS[0], attempt=2)
+    assert worker.qos.can_consume()
 
 
 def test_the_message_is_sent_to_the_child_whose_job_is_over(worker: Worker) -> None:
     worker.receive(*IDS[:3])
-    worker.pool.waiting = IDS[2]
+    worker.pool.waiting = worker.reserved[IDS[2]]
     worker.tick()
     assert worker.pool.sent_to == []
     worker.end_job(IDS[1])
@@ -175,10 +173,16 @@ def test_nothing_is_sent_if_no_message_waits(worker: Worker) -> None:
     assert worker.pool.sent_to == []
 
 
-def test_the_message_of_an_ordinary_task_waits_for_an_idle_child(worker: Worker) -> None:
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [("celery.map", {}), ("probes.probe", {"text": "x" * 4000})],
+    ids=["ordinary", "large"],
+)
+def test_other_messages_wait_for_an_idle_child(task: str, options: dict[str, Any], worker: Worker) -> None:
+    """Those of ordinary tasks, which must not be sent twice, and large ones, which a pipe may not hold."""
     worker.receive(*IDS[:2])
-    worker.receive(IDS[2], task="celery.map")
-    worker.pool.waiting = IDS[2]
+    worker.receive(IDS[2], task=task, **options)
+    worker.pool.waiting = worker.reserved[IDS[2]]
     worker.end_job(IDS[0])
     worker.tick()
     assert worker.pool.sent_to == []

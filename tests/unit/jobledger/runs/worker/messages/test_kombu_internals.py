@@ -20,6 +20,7 @@ from jobledger.conf import settings
 from jobledger.runs.worker.messages import dead_letters
 from jobledger.runs.worker.messages.envelope import MalformedError
 from jobledger.runs.worker.messages.kombu_internals import guarded
+from jobledger.runs.worker.messages.transaction import Transaction
 from tests.malformed import encoded, good
 
 
@@ -224,6 +225,17 @@ def test_a_failed_acknowledgement_frees_the_slot_so_that_the_lost_connection_is_
         qos.ack("tag")
 
     assert qos.can_consume()
+
+
+def test_deliveries_are_noted_in_transactions_with_the_channels_prefix() -> None:
+    channel_class = guarded(redis.Transport).Channel
+    channel = channel_class.__new__(channel_class)
+    channel.global_keyprefix, client = "jobs:", object()
+    with channel_class.QoS(channel).pipe_or_acquire(client=client) as pipeline:
+        assert isinstance(pipeline, Transaction)
+        assert (pipeline._client, pipeline._prefix) == (client, "jobs:")
+    with channel_class.QoS(channel).pipe_or_acquire(pipeline, client) as given:
+        assert given is pipeline
 
 
 class _Received(amqp.Message):

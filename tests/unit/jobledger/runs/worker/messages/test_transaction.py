@@ -72,6 +72,16 @@ def test_a_delivery_is_noted_as_by_a_pipeline(client: Any, observer: redis.Redis
     assert contents(observer) == expected
 
 
+def test_no_pipeline_is_needed_unless_something_fails(
+    client: Any, observer: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "pipeline", None)
+    note(transaction(client)).execute()
+    assert all(contents(observer))
+    forget(transaction(client)).execute()
+    assert contents(observer) == ([], {})
+
+
 def test_only_the_delivery_that_is_acknowledged_is_forgotten(client: Any, observer: redis.Redis) -> None:
     for tag in "one", "other":
         note(transaction(client), tag).execute()
