@@ -21,7 +21,7 @@ from jobledger.runs.worker import pool_internals
 from jobledger.runs.worker.messages import kombu_internals
 
 _over = set[Any]()
-"""The requests whose jobs are over; those that Celery has forgotten by then are removed at the next one."""
+"""The requests whose jobs are over; before it is used, those whose results have arrived are removed."""
 _consumers: list[Any] = []
 """The worker's, if it fetches ahead."""
 
