@@ -96,9 +96,10 @@ class RunEnd:
             # What its processes write when they are asked to end is still its output.
             if not are_lost:
                 self._end_capture()
-        self.heartbeat.stop()
         outcome = self._with_usage(outcome)
         self._keep(outcome)
+        # It may be waiting for the database.
+        self.heartbeat.stop()
         timeout = settings.LEASE_SECONDS if self.taken_over else MAX_OUTAGE_SECONDS
         if not self._try_to_write(outcome, left, timeout_seconds=0 if are_lost else timeout):
             hand_over(self.run, outcome, self.captured)

@@ -11,13 +11,23 @@ from typing import Any
 from celery.concurrency.asynpool import AsynPool
 from celery.concurrency.prefork import TaskPool as CeleryTaskPool
 
-MAX_BYTES = 4000
-"""Of a message that is sent ahead: fits in any pipe, so that it never waits half written."""
+MAX_BYTES = 2500
+"""Of a message that is sent ahead, approximately: fits in any pipe, so that it never waits half written."""
+
+
+class _TimeoutHandler(AsynPool.TimeoutHandler):  # type: ignore[misc, valid-type]  # a variable in the stubs
+    """Kills a child at the hard time limit of its task."""
+
+    def on_hard_timeout(self, job: Any) -> None:
+        """Unless the child may be executing the next one."""
+        if not _has_returned(job):
+            super().on_hard_timeout(job)
 
 
 class _Pool(AsynPool):
     """Can send a message to a child before that has returned its result."""
 
+    TimeoutHandler = _TimeoutHandler
     # Not in the stubs.
     _all_inqueues: set[int]
     _busy_workers: set[int]
@@ -29,7 +39,8 @@ class _Pool(AsynPool):
     write_stats: dict[int, int]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._sent_ahead = set[int]()
+        self._sent_ahead = dict[int, bool]()
+        """The pool's tasks after which a message was sent, and whether their slots were released for it."""
         super().__init__(*args, **kwargs)
 
     def create_result_handler(self, **options: Any) -> Any:
@@ -47,39 +58,45 @@ class _Pool(AsynPool):
 
     def on_job_ready(self, job: int, i: Any, obj: Any, inqW_fd: int) -> None:  # noqa: N803 - Celery's
         """A child has returned a result. It is idle then, unless it was sent another message."""
-        self._slots_of_results.is_released = job in self._sent_ahead
+        self._slots_of_results.is_released = self._sent_ahead.get(job, False)
         if job in self._sent_ahead:
-            self._sent_ahead.discard(job)
+            del self._sent_ahead[job]
         else:
             super().on_job_ready(job, i, obj, inqW_fd)
 
-    def waiting_request(self) -> Any:
-        """The request whose message waits until a child is idle; None if one is, or nothing waits."""
-        waiting = self._putlock._waiting  # noqa: SLF001 - it has no public attribute
-        if self.outbound_buffer or not waiting or len(self._busy_workers) < len(self._all_inqueues):
+    def waiting_task(self) -> str | None:
+        """The id of the task whose message waits until a child is idle; None if one is, or nothing waits."""
+        if len(self._busy_workers) < len(self._all_inqueues):
             return None
-        _, arguments, _ = waiting[0]
-        return arguments[0] if arguments else None
+        # Celery counts more free slots than there are once a child was replaced. So one may wait here.
+        if self.outbound_buffer:
+            return str(self.outbound_buffer[0].correlation_id)
+        waiting = self._putlock._waiting  # noqa: SLF001 - it has no public attribute
+        arguments = waiting[0][1] if waiting else ()
+        return str(arguments[0].id) if arguments else None
 
-    def send_ahead(self, over: Any) -> bool:
-        """Send the message that waits to the child that executes another request, which is over.
+    def send_ahead(self, task_id: str, over: Any) -> bool:
+        """Send the message of the waiting task to the child that executes a request, which is over.
 
-        Returns False if that was done before, or if nothing could be sent.
+        Returns False if that was sent one before, or if the message cannot be sent.
         """
-        self._sent_ahead.intersection_update(self._cache)
+        self._sent_ahead = {job: each for job, each in self._sent_ahead.items() if job in self._cache}
         task = self._executed_for(over)
         if task is None or task._job in self._sent_ahead:  # noqa: SLF001 - it has no public attribute
             return False
+        if has_released := not self.outbound_buffer:
+            # This puts the message into the buffer. If its task was revoked or has expired, the next one.
+            self._putlock.release()
         descriptor: int = task._write_to.inqW_fd  # noqa: SLF001 - it has no public attribute
-        self._busy_workers.discard(descriptor)
-        # This puts the message into the buffer, unless its task was revoked or has expired.
-        self._putlock.release()
-        self._hub.consolidate_callback([descriptor])
-        if descriptor in self._busy_workers:
-            self._sent_ahead.add(task._job)  # noqa: SLF001 - it has no public attribute
-            return True
-        self._busy_workers.add(descriptor)
-        self._putlock.acquire(lambda: None)
+        if self.outbound_buffer and self.outbound_buffer[0].correlation_id == task_id:
+            self._busy_workers.discard(descriptor)
+            self._hub.consolidate_callback([descriptor])
+            if descriptor in self._busy_workers:
+                self._sent_ahead[task._job] = has_released  # noqa: SLF001 - it has no public attribute
+                return True
+            self._busy_workers.add(descriptor)
+        if has_released:
+            self._putlock.acquire(lambda: None)
         return False
 
     def terminate_job(self, pid: int, sig: int | None = None) -> None:
@@ -94,11 +111,6 @@ class _Pool(AsynPool):
             return None
         child = task._write_to  # noqa: SLF001 - as above
         return task if self._fileno_to_inq.get(child.inqW_fd) is child else None
-
-    def _on_hard_timeout(self, job: int) -> None:
-        task = self._cache.get(job)
-        if task is None or not _has_returned(task):
-            super()._on_hard_timeout(job)  # type: ignore[misc]  # not in the stubs
 
 
 class _SlotsOfResults:
@@ -121,13 +133,13 @@ class TaskPool(CeleryTaskPool):
     Pool = _Pool
     _pool: Any  # not in the stubs
 
-    def waiting_request(self) -> Any:
-        """The request whose message waits until a child is idle, if any; None if there is no event loop."""
-        return self._pool.waiting_request() if isinstance(self._pool, _Pool) else None
+    def waiting_task(self) -> str | None:
+        """The id of the task whose message waits until a child is idle; None if there is no event loop."""
+        return self._pool.waiting_task() if isinstance(self._pool, _Pool) else None
 
-    def send_ahead(self, over: Any) -> bool:
-        """Send the message that waits to the child that executes this request; False if it could not be."""
-        return isinstance(self._pool, _Pool) and self._pool.send_ahead(over)
+    def send_ahead(self, task_id: str, over: Any) -> bool:
+        """Send the message of this task to the child that executes a request which is over, if possible."""
+        return isinstance(self._pool, _Pool) and self._pool.send_ahead(task_id, over)
 
 
 def _has_returned(task: Any) -> bool:

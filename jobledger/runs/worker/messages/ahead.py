@@ -72,12 +72,14 @@ def _send_ahead() -> None:
     _over.intersection_update(state.reserved_requests)
     pool = _consumers[0].pool
     # A project may have a pool of its own.
-    if not isinstance(pool, pool_internals.TaskPool) or (waiting := pool.waiting_request()) is None:
+    if not isinstance(pool, pool_internals.TaskPool) or (task_id := pool.waiting_task()) is None:
         return
-    if registry.of_task(waiting.name) is not None and _size(waiting) <= pool_internals.MAX_BYTES:
-        any(pool.send_ahead(request) for request in _over)
+    request = state.requests.get(task_id)
+    if request is not None and registry.of_task(request.type) is not None and _is_small(request):
+        any(pool.send_ahead(task_id, over) for over in _over)
 
 
-def _size(request: Any) -> int:
-    """About as many bytes as are sent to a child."""
-    return len(request.body) + len(repr(request.request_dict))
+def _is_small(request: Any) -> bool:
+    """Whether what is sent to a child is."""
+    left = pool_internals.MAX_BYTES - len(request.body)
+    return left > 0 and len(repr(request.request_dict)) <= left

@@ -18,6 +18,7 @@ from jobledger.runs.execution import handover, isolation, runner
 from jobledger.runs.execution.isolation import Ending
 from jobledger.runs.execution.run_end import RunEnd
 from jobledger.runs.identity import command_line_process
+from jobledger.runs.lease.heartbeat import Heartbeat
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 from jobledger.runs.output import salvage
 from jobledger.runs.output.capture import Capture
@@ -241,18 +242,23 @@ def test_a_process_that_has_lost_abilities_hands_its_run_over_at_once(
 def test_the_outcome_is_kept_in_case_that_the_process_is_killed_before_it_is_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The database may be away, and the worker kills it when its time limit is over."""
-    captured, end, found = Kept(), attempts.end, list[Outcome | None]()
+    """The database may be away, for the heartbeat as well, and the worker kills it at its time limit."""
+    captured, end, stop, found = Kept(), attempts.end, Heartbeat.stop, list[Outcome | None]()
+
+    def stop_and_look(heartbeat: Heartbeat) -> None:
+        found.append(handover.received(captured.outcome))
+        stop(heartbeat)
 
     def end_and_look(*args: Any) -> bool:
         found.append(handover.received(captured.outcome))
         return end(*args)
 
+    monkeypatch.setattr(Heartbeat, "stop", stop_and_look)
     monkeypatch.setattr(attempts, "end", end_and_look)
     monkeypatch.setattr(runner, "of_worker", lambda run: captured)
     run = Run.objects.create(job="probe", options={}, trigger="celery")
     runner.execute(run.pk, worker="w")
-    assert [outcome and (outcome.status, outcome.exit_code) for outcome in found] == [("succeeded", 0)]
+    assert [outcome and (outcome.status, outcome.exit_code) for outcome in found] == [("succeeded", 0)] * 2
     run.refresh_from_db()
     assert run.status == "succeeded"
 

@@ -8,6 +8,7 @@ from typing import Any
 from weakref import ref
 
 import pytest
+from celery.concurrency.asynpool import AsynPool
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
@@ -26,6 +27,7 @@ class Request:
 
     def __init__(self, pool: _Pool, fifo: Path) -> None:
         self._pool, self.fifo = pool, fifo
+        self.id = fifo.name
         self.is_revoked = False
         self._apply_result: Any = None
         self.result: Any = None
@@ -39,7 +41,7 @@ class Request:
         if self.is_revoked:
             self._pool._putlock.release()
             return
-        self.result = self._pool.apply_async(_wait_for, (str(self.fifo),), correlation_id=self.fifo.name)
+        self.result = self._pool.apply_async(_wait_for, (str(self.fifo),), correlation_id=self.id)
         self._apply_result = ref(self.result)
 
 
@@ -51,7 +53,7 @@ class Running:
         self._hub = Hub()
         set_event_loop(self._hub)
         self.slots = LaxBoundedSemaphore(1)
-        self.pool = _Pool(1, threads=False, semaphore=self.slots)
+        self.pool = _Pool(1, threads=False, semaphore=self.slots, enable_timeouts=True)
         self.pool.register_with_event_loop(self._hub)
         # Else, it would wait for events only.
         self._hub.call_repeatedly(0.01, lambda: None)
@@ -111,10 +113,10 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 def test_a_message_that_waits_is_sent_to_a_child_that_is_not_done(running: Running) -> None:
     first = running.begin("first")
-    assert running.pool.waiting_request() is None
+    assert running.pool.waiting_task() is None
     second = running.receive("second")
-    assert running.pool.waiting_request() is second
-    assert running.pool.send_ahead(first)
+    assert running.pool.waiting_task() == "second"
+    assert running.pool.send_ahead("second", first)
     assert running.sent == 2
     assert not second.is_executed
     assert running.finish(first) == running.finish(second)
@@ -123,12 +125,12 @@ def test_a_message_that_waits_is_sent_to_a_child_that_is_not_done(running: Runni
 def test_a_child_gets_no_message_for_as_long_as_it_executes_the_one_that_was_sent(running: Running) -> None:
     first = running.begin("first")
     second, third = running.receive("second"), running.receive("third")
-    assert running.pool.send_ahead(first)
-    assert not running.pool.send_ahead(first)
+    assert running.pool.send_ahead("second", first)
+    assert not running.pool.send_ahead("third", first)
     running.finish(first)
     running.until(lambda: second.is_executed)
     # Nor does it take the place of a message, so that one is not executed if it is revoked meanwhile.
-    assert running.pool.waiting_request() is third
+    assert running.pool.waiting_task() == "third"
     assert running.sent == 2
     running.finish(second)
     running.finish(third)
@@ -136,37 +138,54 @@ def test_a_child_gets_no_message_for_as_long_as_it_executes_the_one_that_was_sen
     running.finish(running.receive("fourth"))
 
 
-def test_a_message_does_not_wait_for_that_if_another_is_first_or_a_child_is_idle(running: Running) -> None:
+def test_no_message_waits_for_that_if_a_child_is_idle(running: Running) -> None:
     first = running.begin("first")
     second = running.receive("second")
-    running.pool.outbound_buffer.append("put back, since its child has died")
-    assert running.pool.waiting_request() is None
-    running.pool.outbound_buffer.clear()
-    assert running.pool.waiting_request() is second
     busy = set(running.pool._busy_workers)
     running.pool._busy_workers.clear()
-    assert running.pool.waiting_request() is None
+    assert running.pool.waiting_task() is None
     running.pool._busy_workers |= busy
+    assert running.pool.waiting_task() == "second"
     running.finish(first)
     running.finish(second)
 
 
-def test_if_the_message_was_revoked_the_child_gets_the_next_once_it_is_idle(running: Running) -> None:
+def test_so_is_a_message_that_has_a_slot_already(running: Running) -> None:
+    """Celery counts a slot too many after a child was replaced."""
+    running.slots.grow()
+    first = running.begin("first")
+    second, third = running.receive("second"), running.receive("third")
+    assert running.pool.waiting_task() == "second"
+    assert running.pool.send_ahead("second", first)
+    running.finish(first)
+    running.until(lambda: second.is_executed)
+    running.finish(second)
+    running.finish(third)
+    assert running.slots.value == 2
+
+
+@pytest.mark.parametrize("next_one", [True, False])
+def test_if_the_message_was_revoked_no_other_is_sent_in_its_place(next_one: bool, running: Running) -> None:
+    """Nobody has looked whether another may be sent."""
     first = running.begin("first")
     revoked = running.receive("revoked")
     revoked.is_revoked = True
-    assert not running.pool.send_ahead(first)
-    second = running.receive("second")
-    assert running.pool.waiting_request() is second
+    others = [running.receive("second")] if next_one else []
+    assert not running.pool.send_ahead("revoked", first)
+    assert running.sent == 1
+    others = others or [running.receive("second")]
+    # What comes later waits for a slot, in which it can be revoked.
+    assert (others[0].result is not None) is next_one
+    assert running.pool.waiting_task() == "second"
     running.finish(first)
-    running.finish(second)
+    running.finish(others[0])
     assert running.slots.value == 1
 
 
 def test_a_message_that_was_sent_to_a_child_that_dies_is_sent_to_the_next(running: Running) -> None:
     first = running.begin("first")
     second = running.receive("second")
-    assert running.pool.send_ahead(first)
+    assert running.pool.send_ahead("second", first)
     (pid,) = first.result.worker_pids()
     os.kill(pid, signal.SIGKILL)
     running.until(lambda: second.is_executed)
@@ -177,35 +196,40 @@ def test_a_message_that_was_sent_to_a_child_that_dies_is_sent_to_the_next(runnin
 def test_nothing_is_sent_to_a_child_for_a_request_that_it_does_not_execute(running: Running) -> None:
     first = running.begin("first")
     second = running.receive("second")
-    assert not running.pool.send_ahead(second)
+    assert not running.pool.send_ahead("second", second)
     running.finish(first)
-    assert not running.pool.send_ahead(first)
+    assert not running.pool.send_ahead("second", first)
     running.finish(second)
 
 
-@pytest.mark.parametrize("how", ["terminated", "hard time limit"])
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The children that Celery would have killed."""
+    killed: list[int] = []
+    by_limit = lambda self, task: killed.extend(task.worker_pids())  # noqa: E731 - it is a stub
+    monkeypatch.setattr(AsynPool.TimeoutHandler, "on_hard_timeout", by_limit)
+    monkeypatch.setattr("billiard.pool._kill", lambda pid, signum: killed.append(pid))
+    return killed
+
+
+KILLS: dict[str, Callable[[Any, Request], None]] = {
+    "terminated": lambda pool, request: pool.terminate_job(*request.result.worker_pids()),
+    "hard time limit": lambda pool, request: pool._on_hard_timeout(request.result._job),
+}
+
+
+@pytest.mark.parametrize("how", KILLS)
 def test_a_child_that_has_returned_the_result_is_not_killed_for_it(
-    how: str, running: Running, monkeypatch: pytest.MonkeyPatch
+    how: str, running: Running, killed: list[int]
 ) -> None:
     """It may be executing the next one already."""
     first = running.begin("first")
     second = running.receive("second")
-    assert running.pool.send_ahead(first)
-    killed: list[int] = []
-    monkeypatch.setattr(running.pool, "on_hard_timeout", lambda task: killed.append(task._job))
-    monkeypatch.setattr("billiard.pool._kill", lambda pid, signum: killed.append(pid))
-    (pid,) = first.result.worker_pids()
-
-    def kill() -> None:
-        if how == "terminated":
-            running.pool.terminate_job(pid)
-        else:
-            running.pool._on_hard_timeout(first.result._job)
-
+    assert running.pool.send_ahead("second", first)
     descriptor = os.open(first.fifo, os.O_RDWR)
     results = first.result._write_to.outq._reader
     wait_until(lambda: results.poll(0), what="the child has returned the result")
-    kill()
+    KILLS[how](running.pool, first)
     assert killed == []
     os.close(descriptor)
     running.until(first.result.ready)
@@ -213,19 +237,21 @@ def test_a_child_that_has_returned_the_result_is_not_killed_for_it(
     running.finish(second)
 
 
-def test_a_child_that_has_returned_no_result_is_killed(running: Running) -> None:
+@pytest.mark.parametrize("how", KILLS)
+def test_a_child_that_has_not_returned_the_result_is_killed(
+    how: str, running: Running, killed: list[int]
+) -> None:
     first = running.begin("first")
-    (pid,) = first.result.worker_pids()
-    running.pool.terminate_job(pid, signal.SIGKILL)
-    running.until(first.result.ready)
-    running.finish(running.receive("second"))
+    KILLS[how](running.pool, first)
+    assert killed == first.result.worker_pids()
+    running.finish(first)
 
 
 def test_a_pool_without_an_event_loop_sends_nothing_ahead() -> None:
     pool = TaskPool(1)
     pool._pool = TaskPool.BlockingPool
-    assert pool.waiting_request() is None
-    assert not pool.send_ahead(Request)
+    assert pool.waiting_task() is None
+    assert not pool.send_ahead("first", Request)
 
 
 def test_celery_names_the_pool_as_its_own() -> None:

@@ -26,17 +26,18 @@ class Pool(TaskPool):
     """A pool of two children, which are busy if a message waits."""
 
     def __init__(self) -> None:
-        self.waiting: JobRequest | None = None
+        self.waiting: str | None = None
         self.sent_to = list[str]()
 
     @property
     def num_processes(self) -> int:
         return 2
 
-    def waiting_request(self) -> JobRequest | None:
+    def waiting_task(self) -> str | None:
         return self.waiting
 
-    def send_ahead(self, over: JobRequest) -> bool:
+    def send_ahead(self, task_id: str, over: JobRequest) -> bool:
+        assert task_id == self.waiting
         self.sent_to.append(over.id)
         return True
 
@@ -157,7 +158,7 @@ def test_an_announcement_of_an_earlier_attempt_is_not_taken_for_the_present_one(
 
 def test_the_message_is_sent_to_the_child_whose_job_is_over(worker: Worker) -> None:
     worker.receive(*IDS[:3])
-    worker.pool.waiting = worker.reserved[IDS[2]]
+    worker.pool.waiting = IDS[2]
     worker.tick()
     assert worker.pool.sent_to == []
     worker.end_job(IDS[1])
@@ -175,14 +176,23 @@ def test_nothing_is_sent_if_no_message_waits(worker: Worker) -> None:
 
 @pytest.mark.parametrize(
     ("task", "options"),
-    [("celery.map", {}), ("probes.probe", {"text": "x" * 4000})],
+    [("celery.map", {}), ("probes.probe", {"text": "x" * 3000})],
     ids=["ordinary", "large"],
 )
 def test_other_messages_wait_for_an_idle_child(task: str, options: dict[str, Any], worker: Worker) -> None:
     """Those of ordinary tasks, which must not be sent twice, and large ones, which a pipe may not hold."""
     worker.receive(*IDS[:2])
     worker.receive(IDS[2], task=task, **options)
-    worker.pool.waiting = worker.reserved[IDS[2]]
+    worker.pool.waiting = IDS[2]
+    worker.end_job(IDS[0])
+    worker.tick()
+    assert worker.pool.sent_to == []
+
+
+def test_a_message_with_large_headers_waits_for_an_idle_child(worker: Worker) -> None:
+    worker.receive(*IDS[:3])
+    worker.reserved[IDS[2]].request_dict["schedule"] = "x" * 3000
+    worker.pool.waiting = IDS[2]
     worker.end_job(IDS[0])
     worker.tick()
     assert worker.pool.sent_to == []
