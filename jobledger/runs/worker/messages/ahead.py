@@ -80,6 +80,6 @@ def _send_ahead() -> None:
 
 
 def _is_small(request: Any) -> bool:
-    """Whether what is sent to a child is."""
+    """Whether all that is sent to a child fits in its pipe."""
     left = pool_internals.MAX_BYTES - len(request.body)
     return left > 0 and len(repr(request.request_dict)) <= left
