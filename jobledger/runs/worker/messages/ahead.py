@@ -75,8 +75,11 @@ def _send_ahead() -> None:
     if not isinstance(pool, pool_internals.TaskPool) or (task_id := pool.waiting_task()) is None:
         return
     request = state.requests.get(task_id)
-    if request is not None and registry.of_task(request.type) is not None and _is_small(request):
-        any(pool.send_ahead(task_id, over) for over in _over)
+    if request is None or registry.of_task(request.type) is None or not _is_small(request):
+        return
+    for over in _over:
+        if pool.send_ahead(task_id, over):
+            return
 
 
 def _is_small(request: Any) -> bool:

@@ -12,7 +12,7 @@ from celery.worker import state
 from kombu.transport import redis
 
 from jobledger.runs.processes import announcements
-from jobledger.runs.publishing.delivery import RUN_HEADER
+from jobledger.runs.publishing.delivery import RUN_HEADER, SCHEDULE_HEADER
 from jobledger.runs.worker.main_process import JobRequest
 from jobledger.runs.worker.messages import ahead
 from jobledger.runs.worker.messages.kombu_internals import guarded
@@ -175,23 +175,17 @@ def test_nothing_is_sent_if_no_message_waits(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "options"),
-    [("celery.map", {}), ("probes.probe", {"text": "x" * 3000})],
-    ids=["ordinary", "large"],
+    ("task", "options", "schedule"),
+    [("celery.map", {}, ""), ("probes.probe", {"text": "x" * 3000}, ""), ("probes.probe", {}, "x" * 3000)],
+    ids=["ordinary", "large options", "large headers"],
 )
-def test_other_messages_wait_for_an_idle_child(task: str, options: dict[str, Any], worker: Worker) -> None:
+def test_other_messages_wait_for_an_idle_child(
+    task: str, options: dict[str, Any], schedule: str, worker: Worker
+) -> None:
     """Those of ordinary tasks, which must not be sent twice, and large ones, which a pipe may not hold."""
     worker.receive(*IDS[:2])
     worker.receive(IDS[2], task=task, **options)
-    worker.pool.waiting = IDS[2]
-    worker.end_job(IDS[0])
-    worker.tick()
-    assert worker.pool.sent_to == []
-
-
-def test_a_message_with_large_headers_waits_for_an_idle_child(worker: Worker) -> None:
-    worker.receive(*IDS[:3])
-    worker.reserved[IDS[2]].request_dict["schedule"] = "x" * 3000
+    worker.reserved[IDS[2]].request_dict[SCHEDULE_HEADER] = schedule
     worker.pool.waiting = IDS[2]
     worker.end_job(IDS[0])
     worker.tick()
