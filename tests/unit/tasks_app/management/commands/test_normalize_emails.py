@@ -1,6 +1,7 @@
 """``normalize_emails`` lower-cases as Python does, and writes only rows that change."""
 
 import io
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,11 +40,13 @@ class WatchedWrites:
 
     def __call__(self, execute: Execute, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
         if sql.startswith("UPDATE") and "AS changed" in sql:
-            # PostgreSQL gets a list for each column.
-            values = [value for each in params for value in (each if isinstance(each, list) else [each])]
+            *values, first, last = params
+            if connection.vendor == "postgresql":
+                _keys, *columns = values
+                values = [value for column in columns for value in json.loads(column)]
             self.batches.append([value for value in values if isinstance(value, str)])
             if " BETWEEN " in sql:
-                self.ranges.append((params[-2], params[-1]))
+                self.ranges.append((first, last))
             self._before(len(self.batches))
         return execute(sql, params, many, context)
 
@@ -78,6 +81,15 @@ def test_other_letters_are_lower_cased_as_in_python(email: str) -> None:
     make_users(email)
     output_of("normalize_emails")
     assert emails() == [email.strip().lower()]
+
+
+@pytest.mark.parametrize(
+    "email", ['"A \\ B"@C.DE', "{A,NULL}@B.DE", "A'%s@B.DE", "A\x1f\n\t@B.DE", "😀@B.DE"]
+)
+def test_characters_that_mean_something_to_the_database_are_kept(email: str) -> None:
+    make_users(email)
+    output_of("normalize_emails")
+    assert emails() == [email.lower()]
 
 
 @given(st.text())
