@@ -68,7 +68,7 @@ def _many_schedules(plan: Plan, database: str) -> Iterator[Figure]:
         for each, more in zip(both, (copies, 0), strict=True):
             fill = ("fill", "ours", "--size", str(few), "--copies", str(more))
             services.output_of(each, "benchmarks.scheduler.measure", *fill)
-        here, beside = _idle(both, plan, counts=False)
+        here, beside = _idle(both, plan, logs_ticks=True)
     for title, value, other in (
         ("CPU s in 60 s", here.cpu_per_minute, beside.cpu_per_minute),
         ("memory, MiB", here.memory_mib, beside.memory_mib),
@@ -82,13 +82,16 @@ def _many_schedules(plan: Plan, database: str) -> Iterator[Figure]:
         )
 
 
-def _idle(both: list[Service], plan: Plan, *, counts: bool) -> list[Idle]:
-    """Of two beats at the same time, after they have started and noticed everything."""
+def _idle(both: list[Service], plan: Plan, *, counts: bool = False, logs_ticks: bool = False) -> list[Idle]:
+    """Of two beats at the same time, after they have started and noticed everything.
+
+    What must look at many schedules first says in its log when it has, but then logs each tick as well.
+    """
+    flags, text = (("--loglevel", "DEBUG"), "beat: Waking up in") if logs_ticks else ((), "beat: Starting")
     for each in both:
-        each.start_beat("idle", "--loglevel", "DEBUG")
+        each.start_beat("idle", *flags)
     for each in both:
-        # That is, once it has looked at all schedules.
-        services.cpu_until_logged(each, "idle", "beat: Waking up in")
+        services.cpu_until_logged(each, "idle", text)
     time.sleep(plan.size(20, 0))
     before = [_state(each, counts=counts) for each in both]
     time.sleep(plan.size(60.0, 0.5))

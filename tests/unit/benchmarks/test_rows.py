@@ -118,7 +118,7 @@ def test_an_idle_beat_with_many_schedules_is_compared_to_one_with_few(
     one = idle.Idle(seconds=2, cpu_seconds=0.1, memory_mib=70, statements=0)
     monkeypatch.setattr(services, "side_by_side", both)
     monkeypatch.setattr(services, "output_of", lambda running, module, *line: filled.append(line))
-    monkeypatch.setattr(idle, "_idle", lambda both, plan, counts: [one, one])
+    monkeypatch.setattr(idle, "_idle", lambda both, plan, logs_ticks: [one, one])
     figures = list(idle.ROWS[1].measure(SMOKE, "sqlite"))
     assert [(figure.here, figure.ratio) for figure in figures] == [(3, 1), (70, 1)]
     assert [line[-4:] for line in filled] == [("--size", "10", "--copies", each) for each in ("2", "0")]
