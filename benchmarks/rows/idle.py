@@ -11,6 +11,9 @@ from benchmarks.rows.row import Figure, Of, Plan, Row, Target
 from tests.integration.service import Service
 
 MIB = 2**20
+SETTLING_SECONDS = 20.0
+"""What a beat does in its first seconds is not what it does while idle."""
+MINUTE = 60.0
 SCHEDULES = """
 from datetime import timedelta
 from django.utils import timezone
@@ -90,11 +93,12 @@ def _idle(both: list[Service], plan: Plan, *, counts: bool = False, logs_ticks: 
     flags, text = (("--loglevel", "DEBUG"), "beat: Waking up in") if logs_ticks else ((), "beat: Starting")
     for each in both:
         each.start_beat("idle", *flags)
+    started = time.monotonic()
     for each in both:
         services.cpu_until_logged(each, "idle", text)
-    time.sleep(plan.size(20, 0))
+    time.sleep(plan.size(_seconds_until_midway(time.monotonic() - started), 0))
     before = [_state(each, counts=counts) for each in both]
-    time.sleep(plan.size(60.0, 0.5))
+    time.sleep(plan.size(MINUTE, 0.5))
     after = [_state(each, counts=counts) for each in both]
     for each in both:
         each.stop("idle")
@@ -107,6 +111,15 @@ def _idle(both: list[Service], plan: Plan, *, counts: bool = False, logs_ticks: 
         )
         for begin, end in zip(before, after, strict=True)
     ]
+
+
+def _seconds_until_midway(since_start: float) -> float:
+    """Until beats have settled, and it is half a minute past a whole one since they were started.
+
+    A third of what an idle beat uses in a minute is what it does once a minute, from its start on. At the
+    edge of the minute that is measured, one beat may have done it already and the other one not yet.
+    """
+    return SETTLING_SECONDS + (MINUTE / 2 - since_start - SETTLING_SECONDS) % MINUTE
 
 
 def _state(running: Service, *, counts: bool) -> Idle:

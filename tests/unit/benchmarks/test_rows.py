@@ -125,6 +125,15 @@ def test_an_idle_beat_with_many_schedules_is_compared_to_one_with_few(
     assert figures[0].title.startswith("idle beat with 30 schedules")
 
 
+@pytest.mark.parametrize(("since_start", "begins_at"), [(3, 30), (10, 30), (11, 90), (41.5, 90), (75, 150)])
+def test_the_minute_of_an_idle_beat_has_what_beat_does_once_a_minute_in_its_middle(
+    since_start: float, begins_at: float
+) -> None:
+    seconds = idle._seconds_until_midway(since_start)
+    assert since_start + seconds == begins_at
+    assert seconds >= idle.SETTLING_SECONDS
+
+
 def test_the_statements_of_a_workers_start_are_none_of_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql.Messages, "statements", lambda self, count: 50 + 3 * count)
     messages = sql.Messages(running=Mock(), send="", ended=sql.ENDED)
