@@ -22,7 +22,8 @@ _PARTS = re.compile(rf"(?:{_PART.pattern}\s*)+")
 def exact(time: datetime, zone: tzinfo | None = None) -> str:
     """``2026-11-22 03:00:00 CET``, in this or the current time zone."""
     local = local_time(time, zone)
-    return f"{local.isoformat(' ', 'seconds')[:19]} {local.tzname()}"
+    # An aware datetime would also format its offset.
+    return f"{local.date().isoformat()} {local.time().isoformat('seconds')} {local.tzname()}"
 
 
 def local_time(time: datetime, zone: tzinfo | None = None) -> datetime:
@@ -51,11 +52,11 @@ def duration(length: timedelta, *, parts: int = 2) -> str:
     if seconds < 9.95:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     rest, found = round(seconds), list[str]()
-    for unit, size in UNITS:
+    for unit, size in [each for each in UNITS if each[1] <= rest][:parts]:
         count, rest = divmod(rest, size)
-        if count or found:
-            found.append(f"{count} {unit}" if count else "")
-    return " ".join(part for part in found[:parts] if part)
+        if count:
+            found.append(f"{count} {unit}")
+    return " ".join(found)
 
 
 def seconds(count: float) -> str:
