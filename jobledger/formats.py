@@ -52,6 +52,8 @@ def duration(length: timedelta, *, parts: int = 2) -> str:
     if seconds < 9.95:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     rest, found = round(seconds), list[str]()
+    if rest < 60:  # as most are
+        return f"{rest} s"
     for unit, size in [each for each in UNITS if each[1] <= rest][:parts]:
         count, rest = divmod(rest, size)
         if count:

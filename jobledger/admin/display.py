@@ -11,6 +11,7 @@ from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from jobledger.admin.markup import filled
 from jobledger.admin_site import page_url
 from jobledger.formats import exact, relative
 from jobledger.models import Status
@@ -119,4 +120,4 @@ def _quoted_time(time: datetime) -> str:
 
 
 def _time_element(time: datetime, text: str, *, title: str) -> SafeString:
-    return format_html('<time datetime="{}" title="{}">{}</time>', time.isoformat(), title, text)
+    return filled('<time datetime="{}" title="{}">{}</time>', time.isoformat(), title, text)

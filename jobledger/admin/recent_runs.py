@@ -8,22 +8,25 @@ well as in colour: a successful run is a plain bar, a failed run has a foot, and
 is a hollow box.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
+from functools import lru_cache
 from html import escape
+from operator import attrgetter
 from statistics import median
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
-from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery
+from django.db.models import BooleanField, Count, F, Func, Min, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
+from jobledger.admin.markup import filled
 from jobledger.admin.unconverted import Unconverted, time_of
 from jobledger.jobs.registry import Job
 from jobledger.models import COMPLETED, FAILURES, LIVE, SUCCESSES, Run, Status
@@ -33,11 +36,13 @@ WINDOW = 50
 _JOBS_PER_QUERY = 200
 """SQLite supports at most 500 terms in a compound SELECT."""
 _COLUMNS: tuple[str | Unconverted, ...] = (
-    *("pk", "status"),
+    Unconverted("pk"),
+    "status",
     *(Unconverted(name) for name in ("queued_at", "started_at", "finished_at")),
 )
 
 
+_NOTHING = timedelta(0)
 _STEP, _BAR_WIDTH = 6, 5
 _GROUND, _HEIGHT = 20, 24
 _MIN_BAR_HEIGHT = 2
@@ -69,15 +74,22 @@ def shape_of(status: Status) -> Shape:
     return _SHAPES.get(status, Shape.IDLE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecentRun:
-    """The fields of a run that lists and statistics use."""
+class RecentRun(NamedTuple):
+    """The fields of a run that lists and statistics use.
 
-    id: UUID
+    A tuple, because a page has thousands of them, and of few of these the ID.
+    """
+
+    key: UUID | str
+    """The ID as the database returns it."""
     status: Status
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+    @property
+    def id(self) -> UUID:
+        return UUID(self.key) if isinstance(self.key, str) else self.key
 
     @property
     def began_at(self) -> datetime:
@@ -89,7 +101,7 @@ class RecentRun:
         if self.started_at is None:
             return None
         end = self.finished_at or (now if self.status is Status.RUNNING else None)
-        return None if end is None else max(end - self.started_at, timedelta(0))
+        return None if end is None else max(end - self.started_at, _NOTHING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,19 +199,11 @@ def runs_of_schedules(schedule_ids: Collection[int], limit: int) -> dict[int, Ne
         (only,) = schedule_ids
         runs = _runs_of_one_schedule(only, limit)
         return {only: NewestRuns.of(runs, limit, has_ties=True)} if runs else {}
-    # Not combined one by one, which would copy those before each time.
-    conditions = [
-        Q(schedule=schedule_id) if oldest is None else Q(schedule=schedule_id, queued_at__gte=oldest)
-        for schedule_id, oldest in _oldest_in_limit(schedule_ids, limit)
-    ]
     found: dict[int, list[RecentRun]] = {}
-    # An empty condition would match every run.
-    for schedule_id, *values in (
-        Run.objects.filter(Q(*conditions, _connector=Q.OR)).values_list("schedule", *_COLUMNS)
-        if conditions
-        else ()
-    ):
-        found.setdefault(schedule_id, []).append(_recent_run(*values))
+    if oldest := tuple(_oldest_in_limit(schedule_ids, limit)):
+        rows = Run.objects.filter(_QueuedSince(oldest)).values_list("schedule", *_COLUMNS)
+        for schedule_id, *values in rows:
+            found.setdefault(schedule_id, []).append(_recent_run(*values))
     return {pk: NewestRuns.of(runs, limit, has_ties=True) for pk, runs in found.items()}
 
 
@@ -215,31 +219,34 @@ def _runs_of_one_schedule(schedule_id: int, limit: int) -> list[RecentRun]:
 
 def sparkline(runs: Sequence[RecentRun], now: datetime, *, places: int) -> SafeString:
     """Draws the runs (newest first) with room for ``places`` bars; the newest run is on the right."""
-    durations = [run.took(now) or timedelta(0) for run in runs]
-    longest = max(durations, default=timedelta(0))
+    durations = [run.took(now) for run in runs]
+    longest = max(filter(None, durations), default=_NOTHING)
     zone = timezone.get_current_timezone()
-    # Not format_html, which escapes each value: a page has thousands of bars, with one text each.
+    # Only the title is escaped: a page has thousands of bars.
     bars = [
-        f'<path class="bar-{shape_of(run.status)} run-{escape(run.status)}"'
-        f' d="{_bar_path(run, (places - 1 - index) * _STEP, took, longest)}">'
-        f"<title>{escape(run_title(run, now, zone))}</title></path>"
+        f'<path class="{_bar_class(run.status)}"'
+        f' d="{_bar_path(run, (places - 1 - index) * _STEP, took or _NOTHING, longest)}">'
+        f"<title>{escape(_title(run, took, zone))}</title></path>"
         for index, (run, took) in enumerate(zip(runs, durations, strict=True))
     ]
-    bars_svg = mark_safe("".join(reversed(bars)))  # noqa: S308 - see above
-    return format_html(_SPARKLINE, places * _STEP, _HEIGHT, counts_by_status(runs), bars_svg)
+    bars_svg = SafeString("".join(reversed(bars)))
+    return filled(_SPARKLINE, places * _STEP, _HEIGHT, counts_by_status(runs), bars_svg)
 
 
 def counts_by_status(runs: Sequence[RecentRun]) -> str:
     """For example, ``Last 3 runs: 2 succeeded, 1 failed``."""
-    statuses = [run.status for run in runs]
-    counts = [f"{statuses.count(status)} {status.label}" for status in Status if status in statuses]
+    found = Counter([run.status for run in runs])
+    counts = [f"{found[status]} {status.label}" for status in Status if status in found]
     subject = "Last run" if len(runs) == 1 else f"Last {len(runs)} runs"
     return f"{subject}: {', '.join(counts)}"
 
 
 def run_title(run: RecentRun, now: datetime, zone: tzinfo | None = None) -> str:
     """The title of a bar: ``failed, 1 min 12 s, 2026-11-22 03:00:00 CET``, in the current or this zone."""
-    took = run.took(now)
+    return _title(run, run.took(now), zone)
+
+
+def _title(run: RecentRun, took: timedelta | None, zone: tzinfo | None) -> str:
     length = "" if took is None else f", {formats.duration(took)}"
     return f"{run.status.label}{length}, {formats.exact(run.began_at, zone)}"
 
@@ -275,24 +282,59 @@ def _oldest_in_limit(schedule_ids: Collection[int], limit: int) -> Iterable[tupl
     return pairs
 
 
+class _QueuedSince(Func):
+    """Whether a run is one of those of a schedule that were queued since a time, for any of several pairs.
+
+    Django takes longer to combine a condition for each than the database takes to find the runs.
+    """
+
+    output_field = BooleanField()
+
+    def __init__(self, oldest: tuple[tuple[int, datetime | None], ...]) -> None:
+        """``oldest`` has at least one schedule, each with its time, or with None for all of its runs."""
+        super().__init__(F("schedule"), F("queued_at"))
+        self._oldest = oldest
+
+    def as_sql(self, compiler: Any, connection: Any, *args: Any, **extra: Any) -> Any:
+        schedule, queued_at = self.get_source_expressions()
+        all_of_one = f"{compiler.compile(schedule)[0]} = %s"
+        since = f"({all_of_one} AND {compiler.compile(queued_at)[0]} >= %s)"
+        conditions, parameters = list[str](), list[Any]()
+        for schedule_id, time in self._oldest:
+            conditions.append(all_of_one if time is None else since)
+            parameters.append(schedule_id)
+            if time is not None:
+                parameters.append(queued_at.output_field.get_db_prep_value(time, connection))
+        return f"({' OR '.join(conditions)})", parameters
+
+
+# There are few statuses, also if another version has stored some of its own.
+_status = lru_cache(maxsize=100)(Status)
+
+
 def _recent_run(
-    run_id: UUID,
+    key: UUID | str,
     status: str,
     queued_at: datetime | str,
     started_at: datetime | str | None,
     finished_at: datetime | str | None,
 ) -> RecentRun:
     return RecentRun(
-        id=run_id,
-        status=Status(status),
-        queued_at=time_of(queued_at),
-        started_at=None if started_at is None else time_of(started_at),
-        finished_at=None if finished_at is None else time_of(finished_at),
+        key,
+        _status(status),
+        time_of(queued_at),
+        None if started_at is None else time_of(started_at),
+        None if finished_at is None else time_of(finished_at),
     )
 
 
 def _newest_first(runs: Iterable[RecentRun]) -> list[RecentRun]:
-    return sorted(runs, key=lambda run: (run.queued_at, run.id), reverse=True)
+    return sorted(runs, key=attrgetter("queued_at", "key"), reverse=True)
+
+
+@lru_cache(maxsize=100)
+def _bar_class(status: Status) -> str:
+    return f"bar-{shape_of(status)} run-{escape(status)}"
 
 
 def _bar_path(run: RecentRun, left: int, took: timedelta, longest: timedelta) -> str:

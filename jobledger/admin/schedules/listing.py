@@ -6,7 +6,6 @@ only if the page is rendered; an action redirects without it.
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from django.contrib import admin
@@ -18,25 +17,23 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
 from jobledger.admin import pauses, recent_runs, rights
-from jobledger.admin.display import page_template
 from jobledger.admin.filters import ShownFiltersOnly
+from jobledger.admin.markup import filled, filled_with_each
 from jobledger.admin.schedules import week
 from jobledger.admin.schedules.origin import Origin, from_code, origins
 from jobledger.admin.schedules.status import RUNS_SHOWN, ScheduleOverview, overviews
+from jobledger.admin.schedules.table import COLUMNS, RUN_COLUMNS, ScheduleChangeList
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import DeclaredSchedule, Pause, Run, Status
 from jobledger.schedules import pausing
 from jobledger.schedules.stored_schedules import KINDS
-
-RUN_COLUMNS = ("last_run", "last_runs")
 
 Choices = Sequence[tuple[str, Any]]
 
@@ -163,28 +160,8 @@ class _NullsLast(OrderBy):
         return self
 
 
-class ScheduleChangeList(ChangeList):
-    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[PeriodicTask]:
-        """Does not join the timing tables: one invalid row would break the whole page."""
-        found = super().get_queryset(request, exclude_parameters)
-        return found.select_related(None).select_related("next_slot")
-
-    @cached_property
-    def _page(self) -> str:
-        return page_template("django_celery_beat_periodictask_change")
-
-    def url_for_result(self, result: PeriodicTask) -> str:
-        """Calls Django's URL resolver once instead of once for each row."""
-        return self._page.format(result.pk)
-
-    @property
-    def is_filtered(self) -> bool:
-        """Whether a search or a filter is active."""
-        return bool(self.query) or any(each.value() for each in self.filter_specs)  # type: ignore[attr-defined]
-
-
 class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
-    list_display = ("name", "job", "times", "status", "next_run", "origin", *RUN_COLUMNS)
+    list_display = COLUMNS
     list_filter = (StatusFilter, JobFilter, KindFilter, OriginFilter, QueueFilter, LastRunFilter)
     search_fields = ("name", "task", "description")
     ordering = ("name",)
@@ -227,7 +204,7 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
     def action_checkbox(self, schedule: PeriodicTask) -> SafeString:
         """Labelled with the schedule's name, because its ``str()`` would read the timing."""
         # A widget would render a template for each row.
-        return format_html(
+        return filled(
             '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="Select {}">',
             helpers.ACTION_CHECKBOX_NAME,
             schedule.pk,
@@ -240,7 +217,7 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
         name = _job_name(schedule.task)
         if name == schedule.task or not _overview(schedule).shows_runs:
             return name
-        return format_html('<a href="{}">{}</a>', _overview(schedule).urls.job(name), name)
+        return filled('<a href="{}">{}</a>', _overview(schedule).urls.job(name), name)
 
     @admin.display(description="timing")
     def times(self, schedule: PeriodicTask) -> str:
@@ -254,11 +231,11 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
             return _quiet("admin")
         if found.is_orphaned:
             return _with_note(SafeString("code"), "no longer declared")
-        drift = format_html('<div class="note drift">drift: {}</div>', found.drift) if found.drift else ""
+        drift = filled('<div class="note drift">drift: {}</div>', found.drift) if found.drift else ""
         edited = f"edited: {found.edited}" if found.edited else ""
         notes = [found.environment, edited]
-        shown = format_html_join("", '<div class="note">{}</div>', ((each,) for each in notes if each))
-        return format_html("code{}{}", drift, shown)
+        shown = filled_with_each('<div class="note">{}</div>', filter(None, notes))
+        return filled("code{}{}", drift, shown)
 
     @admin.display(description="status")
     def status(self, schedule: PeriodicTask) -> SafeString:
@@ -267,7 +244,7 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
         parts = [_with_note(overview.mark, _pause_note(overview) if overview.is_paused else overview.broken)]
         if overview.pauses and not overview.is_paused:
             parts.append(_with_note(overview.paused_mark, _pause_note(overview)))
-        return format_html_join("", "<div>{}</div>", ((part,) for part in parts))
+        return filled_with_each("<div>{}</div>", parts)
 
     @admin.display(description="next run", ordering=_NullsLast(F("next_slot__slot"), nulls_last=True))
     def next_run(self, schedule: PeriodicTask) -> SafeString:
@@ -291,7 +268,7 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
         if run is None:
             return _quiet("none yet")
         took = run.took(overview.now)
-        return format_html(
+        return filled(
             '<a href="{}">{}</a>{}<div class="note">{}</div>',
             overview.last_run_url,
             overview.last_run_mark,
@@ -306,11 +283,11 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
         if not overview.runs:
             return _quiet("-")
         sparkline = recent_runs.sparkline(overview.runs, overview.now, places=RUNS_SHOWN)
-        runs = format_html('<a href="{}">{}</a>', overview.all_runs_url, sparkline)
+        runs = filled('<a href="{}">{}</a>', overview.all_runs_url, sparkline)
         if not overview.problems:
             return runs
         url, text = overview.problems_url, f"{overview.problems} failed or missed"
-        return format_html('{}<a class="note problems" href="{}">{}</a>', runs, url, text)
+        return filled('{}<a class="note problems" href="{}">{}</a>', runs, url, text)
 
     def _add_page_data(self, request: HttpRequest, response: TemplateResponse) -> None:
         """Adds the overviews of the schedules and the pause of the service."""
@@ -339,13 +316,13 @@ def _next_run(overview: ScheduleOverview, slot: datetime) -> SafeString:
     local = slot.astimezone(overview.zone)
     local_format = "%Y-%m-%d %H:%M:%S %Z" if local.second else "%Y-%m-%d %H:%M %Z"
     pause, relative = overview.pause_of_next_slot, formats.relative(slot, overview.now)
-    return format_html(
+    return filled(
         '<time datetime="{}" title="{}">{}<span class="note">{}</span></time>{}',
         slot.isoformat(),
         formats.exact(slot),
         relative if slot > overview.now else f"due {relative}",
         local.strftime(local_format),
-        "" if pause is None else format_html('<div class="note">{}</div>', _effect(pause)),
+        "" if pause is None else filled('<div class="note">{}</div>', _effect(pause)),
     )
 
 
@@ -362,8 +339,8 @@ def _pause_note(overview: ScheduleOverview) -> str:
 
 
 def _with_note(mark: SafeString, note: str) -> SafeString:
-    return format_html('{}<div class="note">{}</div>', mark, note) if note else mark
+    return filled('{}<div class="note">{}</div>', mark, note) if note else mark
 
 
 def _quiet(text: str) -> SafeString:
-    return format_html('<span class="quiet">{}</span>', text)
+    return filled('<span class="quiet">{}</span>', text)

@@ -30,7 +30,7 @@ NOT_EXECUTED = (Status.MISSED, Status.SKIPPED, Status.QUEUED)
 def a_run(status: Status = Status.SUCCEEDED, seconds: float = 1) -> RecentRun:
     began = None if status in NOT_EXECUTED else NOON - timedelta(seconds=seconds)
     ended: datetime | None = None if status is Status.RUNNING else NOON
-    return RecentRun(id=uuid.uuid4(), status=status, queued_at=NOON, started_at=began, finished_at=ended)
+    return RecentRun(key=uuid.uuid4(), status=status, queued_at=NOON, started_at=began, finished_at=ended)
 
 
 RUNS = st.lists(

@@ -15,7 +15,7 @@ from tests.unit.jobledger.schedules.builders import NOON
 def a_run(status: Status = Status.SUCCEEDED, *, seconds: float = 1) -> RecentRun:
     is_executed = status not in (Status.MISSED, Status.SKIPPED, Status.QUEUED)
     return RecentRun(
-        id=uuid.uuid4(),
+        key=uuid.uuid4(),
         status=status,
         queued_at=NOON,
         started_at=NOON if is_executed else None,

@@ -1,0 +1,96 @@
+"""The table of the list of schedules is the one that Django's own tag makes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib import admin
+from django.contrib.admin.templatetags.admin_list import result_list
+from django.template.loader import render_to_string
+from django.test import Client
+from django.urls import reverse
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.models import Status
+from tests.unit.jobledger.admin.schedules.schedules import LIST, member, run_of
+from tests.unit.jobledger.schedules.builders import NOON, hourly
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def noon() -> Iterator[None]:
+    with time_machine.travel(NOON, tick=False):
+        yield
+
+
+def tables(client: Client, **query: str) -> tuple[str, str]:
+    """The table on the page, and the one that Django makes of the same schedules."""
+    response: Any = client.get(reverse(LIST), query)
+    made = render_to_string("admin/change_list_results.html", result_list(response.context["cl"]))
+    return _table_in(response.text), _table_in(made)
+
+
+def _table_in(text: str) -> str:
+    return text[text.index('<div class="results">') : text.index("</table>")]
+
+
+def make_schedules() -> None:
+    run_of(hourly("one"), status=Status.FAILED)
+    hourly("<b>{two} & 'three'</b>")
+    hourly(" ")
+    PeriodicTask.objects.filter(name="one").update(task="")
+    PeriodicTask.objects.filter(name=" ").update(enabled=False)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{}, {"q": "t"}, {"q": "{}<&%"}, {"o": "-1"}, {"o": "2.-5"}, {"status": "enabled", "times": "crontab"}],
+)
+def test_the_table_is_the_one_that_django_makes(admin_client: Client, query: dict[str, str]) -> None:
+    make_schedules()
+    hourly("{}<&%")
+    shown, made = tables(admin_client, **query)
+    assert shown == made
+    assert "<tr><td" in shown
+
+
+def test_so_it_is_for_users_who_see_fewer_columns(client: Client) -> None:
+    member(client, "Job viewers")
+    make_schedules()
+    shown, made = tables(client)
+    assert shown == made
+    assert "action-checkbox" not in shown
+
+
+def test_a_name_and_a_value_without_text_have_a_dash(admin_client: Client) -> None:
+    make_schedules()
+    shown, _ = tables(admin_client)
+    assert '<td class="field-job">-</td>' in shown
+    assert shown.count('/change/">-</a></th>') == 1
+
+
+def test_names_are_escaped_and_their_links_lead_back_to_the_list(admin_client: Client) -> None:
+    found = hourly("<b>")
+    shown, _ = tables(admin_client, q="<")
+    url = reverse("admin:django_celery_beat_periodictask_change", args=[found.pk])
+    assert f'<th class="field-name"><a href="{url}?_changelist_filters=q%3D%253C">&lt;b&gt;</a></th>' in shown
+
+
+def test_a_popup_has_the_table_that_django_makes(admin_client: Client) -> None:
+    found = hourly("two")
+    shown, made = tables(admin_client, _popup="1")
+    assert shown == made
+    assert f'data-popup-opener="{found.pk}"' in shown
+
+
+def test_so_has_a_list_with_columns_that_a_project_adds(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hourly("two")
+    added = ("name", "enabled", "date_changed")
+    monkeypatch.setattr(admin.site.get_model_admin(PeriodicTask), "list_display", added)
+    shown, made = tables(admin_client)
+    assert shown == made
+    assert 'alt="True"' in shown
