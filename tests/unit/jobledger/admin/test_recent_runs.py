@@ -126,6 +126,15 @@ def test_each_schedule_has_its_own_newest_first() -> None:
     assert [run.id for run in found[two.pk].runs] == [only.pk]
 
 
+def test_the_runs_of_each_schedule_are_counted_since_a_time_of_its_own() -> None:
+    often, seldom = hourly("often"), hourly("seldom")
+    for number in range(1, 6):
+        run_of(often, minutes_ago=number)
+        run_of(seldom, minutes_ago=10 * number)
+    found = recent_runs.runs_of_schedules([often.pk, seldom.pk], 3)
+    assert [len(found[each.pk].counted) for each in (often, seldom)] == [3, 3]
+
+
 def test_other_schedules_and_those_without_runs_are_omitted() -> None:
     one, two = hourly("one"), hourly("two")
     run_of(two)
