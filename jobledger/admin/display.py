@@ -1,6 +1,6 @@
 """Statuses and times formatted as HTML, and URLs of runs."""
 
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import lru_cache
 from urllib.parse import quote_plus
 from uuid import UUID
@@ -19,11 +19,11 @@ from jobledger.models import Status
 _NONE = mark_safe("&ndash;")
 
 
-def when(time: datetime | None, now: datetime | None = None) -> SafeString:
-    """The relative time, with the exact time as its tooltip; a dash for None."""
+def when(time: datetime | None, now: datetime | None = None, zone: tzinfo | None = None) -> SafeString:
+    """The relative time, with the exact time in this or the current zone as its tooltip; a dash for None."""
     if time is None:
         return _NONE
-    return _time_element(time, relative(time, now or timezone.now()), title=exact(time))
+    return _time_element(time, relative(time, now or timezone.now()), title=exact(time, zone))
 
 
 def exactly_when(time: datetime | None, now: datetime | None = None) -> SafeString:

@@ -217,11 +217,16 @@ def _runs_of_one_schedule(schedule_id: int, limit: int) -> list[RecentRun]:
     return runs[:limit]
 
 
-def sparkline(runs: Sequence[RecentRun], now: datetime, *, places: int) -> SafeString:
-    """Draws the runs (newest first) with room for ``places`` bars; the newest run is on the right."""
+def sparkline(
+    runs: Sequence[RecentRun], now: datetime, zone: tzinfo | None = None, *, places: int
+) -> SafeString:
+    """Draws the runs (newest first) with room for ``places`` bars; the newest run is on the right.
+
+    Times are those of this or the current zone.
+    """
     durations = [run.took(now) for run in runs]
     longest = max(filter(None, durations), default=_NOTHING)
-    zone = timezone.get_current_timezone()
+    zone = zone or timezone.get_current_timezone()
     # Only the title is escaped: a page has thousands of bars.
     bars = [
         f'<path class="{_bar_class(run.status)}"'

@@ -56,16 +56,16 @@ _UNITS = (
 )
 
 
-def described(schedule: PeriodicTask) -> str:
+def described(schedule: PeriodicTask, zone: tzinfo | None = None) -> str:
     """When the schedule is due; if its times cannot be evaluated, the times as stored.
 
-    A clocked time is given in the current time zone.
+    A clocked time is given in this or the current time zone.
     """
     times = stored_schedules.of(schedule)
     try:
         # The phrase does not mention an interval's anchor, so any will do.
         rule = stored_times.rule_from(times, EARLIEST) if times else None
-        words = rule_words(rule, timezone.get_current_timezone()) if rule else NO_TIMES
+        words = rule_words(rule, zone or timezone.get_current_timezone()) if rule else NO_TIMES
         words += calendar_words(CalendarUse.read(SchedulePolicy.of(schedule).calendars))
     except stored_schedules.UNREADABLE:
         words = _as_stored(times)

@@ -282,7 +282,8 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
         overview = _overview(schedule)
         if not overview.runs:
             return _quiet("-")
-        sparkline = recent_runs.sparkline(overview.runs, overview.now, places=RUNS_SHOWN)
+        now, zone = overview.now, overview.page_zone
+        sparkline = recent_runs.sparkline(overview.runs, now, zone, places=RUNS_SHOWN)
         runs = filled('<a href="{}">{}</a>', overview.all_runs_url, sparkline)
         if not overview.problems:
             return runs
@@ -319,7 +320,7 @@ def _next_run(overview: ScheduleOverview, slot: datetime) -> SafeString:
     return filled(
         '<time datetime="{}" title="{}">{}<span class="note">{}</span></time>{}',
         slot.isoformat(),
-        formats.exact(slot),
+        formats.exact(slot, overview.page_zone),
         relative if slot > overview.now else f"due {relative}",
         local.strftime(local_format),
         "" if pause is None else filled('<div class="note">{}</div>', _effect(pause)),

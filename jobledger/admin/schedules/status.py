@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 from django.db.models import TextChoices, prefetch_related_objects
@@ -51,6 +51,8 @@ class ScheduleOverview:
     """In plain language."""
     zone: ZoneInfo
     """The time zone of the timing."""
+    page_zone: tzinfo
+    """The current time zone. To look it up for every time takes longer than to format the time."""
     next_slot: NextSlot | None
     """None if the schedule is disabled, or beat has not seen it yet."""
     pauses: Sequence[Pause]
@@ -174,7 +176,7 @@ class ScheduleOverview:
 
     @property
     def last_run_time(self) -> SafeString:
-        return display.when(self.runs[0].began_at, self.now)
+        return display.when(self.runs[0].began_at, self.now, self.page_zone)
 
 
 def overviews(
@@ -193,15 +195,16 @@ def overviews(
     ids = [schedule.pk for schedule in schedules]
     pauses_of = _pauses(ids, now, Pause.objects.active_at(now).order_by("pk") if pauses is None else pauses)
     runs = recent_runs.runs_of_schedules(ids, max_runs) if with_runs else {}
-    marks, urls = Marks(), RunUrls()
+    marks, urls, page_zone = Marks(), RunUrls(), timezone.get_current_timezone()
     followers = links.followers(ids)
     return {
         schedule.pk: ScheduleOverview(
             now=now,
             name=schedule.name,
             is_enabled=schedule.enabled,
-            times=UNREADABLE_TIMES if schedule.pk in unreadable else described(schedule),
+            times=UNREADABLE_TIMES if schedule.pk in unreadable else described(schedule, page_zone),
             zone=_zone(schedule, is_readable=schedule.pk not in unreadable),
+            page_zone=page_zone,
             next_slot=getattr(schedule, "next_slot", None),
             pauses=_pauses_of(schedule, pauses_of),
             newest_runs=runs.get(schedule.pk, NewestRuns()),
