@@ -8,7 +8,6 @@ well as in colour: a successful run is a plain bar, a failed run has a foot, and
 is a hollow box.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
@@ -240,8 +239,8 @@ def sparkline(
 
 def counts_by_status(runs: Sequence[RecentRun]) -> str:
     """For example, ``Last 3 runs: 2 succeeded, 1 failed``."""
-    found = Counter([run.status for run in runs])
-    counts = [f"{found[status]} {status.label}" for status in Status if status in found]
+    statuses = [run.status for run in runs]
+    counts = [f"{statuses.count(status)} {status.label}" for status in Status if status in statuses]
     subject = "Last run" if len(runs) == 1 else f"Last {len(runs)} runs"
     return f"{subject}: {', '.join(counts)}"
 
