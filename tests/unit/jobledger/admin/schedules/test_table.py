@@ -1,6 +1,7 @@
 """The table of the list of schedules is the one that Django's own tag makes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
 from django_celery_beat.models import PeriodicTask
+from pytest_django import Settings
 
+from jobledger.admin.schedules.listing import ScheduleList
 from jobledger.models import Status
 from tests.unit.jobledger.admin.schedules.schedules import LIST, member, run_of
 from tests.unit.jobledger.schedules.builders import NOON, hourly
@@ -94,3 +97,43 @@ def test_so_has_a_list_with_columns_that_a_project_adds(
     shown, made = tables(admin_client)
     assert shown == made
     assert 'alt="True"' in shown
+
+
+@pytest.mark.parametrize("value", [None, "", 5, True])
+def test_a_project_may_replace_a_column(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, value: object
+) -> None:
+    hourly("one")
+    monkeypatch.setattr(ScheduleList, "job", lambda self, schedule: value)
+    shown, made = tables(admin_client)
+    assert shown == made
+
+
+def test_the_table_is_made_here_unless_somebody_has_templates(admin_client: Client) -> None:
+    hourly("one")
+    (row,) = admin_client.get(reverse(LIST)).context["cl"].rows
+    assert len(row) == 1
+    assert admin_client.get(reverse(LIST)).context["cl"].has_own_table
+
+
+@pytest.mark.parametrize("where", ["", "django_celery_beat/", "django_celery_beat/periodictask/"])
+def test_a_project_may_have_a_table_of_its_own(
+    admin_client: Client, settings: Settings, tmp_path: Path, where: str
+) -> None:
+    hourly("one")
+    template = tmp_path / "admin" / where / "change_list_results.html"
+    template.parent.mkdir(parents=True)
+    template.write_text("{{ cl.result_count }} of {{ results|length }}: {{ results.0|length }} cells")
+    settings.TEMPLATES = [{**each, "DIRS": [tmp_path]} for each in settings.TEMPLATES]
+    assert "1 of 1: 9 cells" in admin_client.get(reverse(LIST)).text
+
+
+def test_a_theme_may_show_lists_in_its_own_way(
+    admin_client: Client, settings: Settings, tmp_path: Path
+) -> None:
+    hourly("one")
+    template = tmp_path / "admin" / "change_list.html"
+    template.parent.mkdir(parents=True)
+    template.write_text("{% block result_list %}the theme's {{ cl.result_list.0.name }}{% endblock %}")
+    settings.TEMPLATES = [{**each, "DIRS": [tmp_path]} for each in settings.TEMPLATES]
+    assert admin_client.get(reverse(LIST)).text.strip() == "the theme's one"
