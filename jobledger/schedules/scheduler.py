@@ -22,8 +22,7 @@ from jobledger.models import ProcessKind, Run, Status
 from jobledger.outages import is_outage
 from jobledger.runs import lasting_connections
 from jobledger.runs.identity import command_line_process
-from jobledger.runs.lease import rescue
-from jobledger.runs.lease.rescue import Watch
+from jobledger.runs.lease.watch import Watch, lease_duration, silence
 from jobledger.runs.processes.forks import release_cursors
 from jobledger.runs.publishing import publisher
 from jobledger.runs.publishing.in_line import Line
@@ -164,7 +163,7 @@ class Scheduler(beat.Scheduler):
         watch = self._watch = self._watch or Watch(now)
         remaining, has_more = (todo, False) if todo.is_idle(now) else self._work(todo, now, watch)
         if not agenda.is_due(todo.next_silence, now):
-            watch.look(now, rescue.lease_duration())
+            watch.look(now, lease_duration())
         if agenda.is_due(todo.next_message, now):
             background.hurry()
         if agenda.is_due(todo.next_result, now):
@@ -222,10 +221,12 @@ class Scheduler(beat.Scheduler):
             self._publish(lambda: publisher.publish(_not_expired(recorded.queued, now)))
         if agenda.is_due(todo.next_deadline, now):
             ledger.expire(now)
+        # Most beats never have a run that was lost, a backfill or a chain: what these need is imported then.
         if agenda.is_due(todo.next_silence, now):
+            from jobledger.runs.lease import rescue
+
             rescue.rescue(now, watch)
         if agenda.is_due(todo.next_backfill, now):
-            # Most beats never have one, or a chain.
             from jobledger.schedules.backfills import backfilling
 
             started = backfilling.advance(now)
@@ -269,7 +270,7 @@ class Scheduler(beat.Scheduler):
         if is_waiting_for_others or not self._listener.is_listening:
             return self._max_sleep
         # Half of what would count as a time during which no heartbeat could be seen.
-        return min(self._max_wait, rescue.silence().total_seconds() / 2)
+        return min(self._max_wait, silence().total_seconds() / 2)
 
 
 def _not_expired(runs: list[Run], now: datetime) -> list[Run]:

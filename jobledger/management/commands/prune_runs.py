@@ -8,9 +8,6 @@ from django.core.management.base import CommandParser
 
 from jobledger import JobCommand, Schedule, clock
 from jobledger.formats import size
-from jobledger.metrics import totals
-from jobledger.retention.batches import Count, Deletion
-from jobledger.retention.pruning import Pruning
 
 MAX_MINUTES = 24 * 60
 
@@ -34,6 +31,11 @@ class Command(JobCommand):
         )
 
     def handle(self, *args: Any, dry_run: bool, max_minutes: int, verbosity: int, **options: Any) -> None:
+        # Every process imports all jobs to know them, and few ever execute this one.
+        from jobledger.metrics import totals
+        from jobledger.retention.batches import Count, Deletion
+        from jobledger.retention.pruning import Pruning
+
         if not dry_run:
             totals.count_all(clock.now())
         bin_ = Count() if dry_run else Deletion()

@@ -19,7 +19,7 @@ from jobledger import clock
 from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
 from jobledger.models import LIVE, Reason, Run, Status, Why
-from jobledger.runs.elsewhere import awaiting, backend, ends
+from jobledger.runs.elsewhere import awaiting, backend
 from jobledger.runs.elsewhere.awaiting import MAX_SILENCE
 from jobledger.runs.elsewhere.backend import Result, Results, Undecodable
 
@@ -105,6 +105,9 @@ def record(claimed: Sequence[Run], found: Results) -> None:
                 why = Why.of(Reason.UNREADABLE_RESULT, error=text)
                 awaiting.give_up([run.pk], why, clock.now())
             case Result() as result if result.state in states.READY_STATES:
+                # Every beat looks for ends, and most never find one: what records it is imported then.
+                from jobledger.runs.elsewhere import ends
+
                 ends.record(run, result)
             case Result() as result:
                 _note_state(run, result)

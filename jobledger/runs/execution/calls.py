@@ -33,6 +33,7 @@ from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.identity import command_line_process, operating_system_user
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.interrupts import JobInterrupt
+from jobledger.runs.lease.watch import Watch, lease_duration
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE
 from jobledger.runs.output.capture import Capture, of_call, of_command_line
@@ -195,7 +196,7 @@ class _Vigil:
 
     def __init__(self, call: Call, guard: Guard) -> None:
         self._call, self._guard = call, guard
-        self._watch: rescue.Watch | None = None
+        self._watch: Watch | None = None
 
     @ledger_connection()
     def is_held_by_a_silent_run(self) -> bool:
@@ -205,7 +206,7 @@ class _Vigil:
             return False
         if self._watch is None and holder.heartbeat_at is not None:
             # Nobody is known to have looked since then.
-            self._watch = rescue.Watch(holder.heartbeat_at)
+            self._watch = Watch(holder.heartbeat_at)
             self._announce(holder)
         return True
 
@@ -217,7 +218,7 @@ class _Vigil:
 
     def _announce(self, holder: Run) -> None:
         stderr = self._call.options.get("stderr") or self._call.command.stderr
-        seconds = rescue.lease_duration().total_seconds()
+        seconds = lease_duration().total_seconds()
         text = f"Run {holder.pk} sends no heartbeats: it is lost unless it sends one within {seconds:g} s."
         stderr.write(f"{escaped(text)}\n")
 

@@ -8,76 +8,26 @@ never sent a heartbeat is lost as well: nobody knows whether its job had just be
 number of beats may check at the same time; each run is changed by one of them, and runs that are locked by
 another process are left for the next check.
 
-A lease runs only while heartbeats could be seen. While the database is unavailable or read-only, or the
-machine is suspended, a missing heartbeat says nothing about its run; afterwards, every run has the rest of
-its lease to send one.
+A lease runs only while heartbeats could be seen (``watch``).
 """
 
 import time
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, QuerySet
 
-from jobledger.conf import settings
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts
 from jobledger.runs.identity import command_line_process
+from jobledger.runs.lease.watch import Watch, lease_duration, silence
 from jobledger.runs.limits import of_run as limits_of
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome
 from jobledger.runs.processes import process_tree
 from jobledger.runs.processes.resources import Usage
 
 BATCH = 100
-# Two checks that are further apart than a quarter of a lease are a blackout; a busy tick takes less.
-LEASE_DIVISOR = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Blackout:
-    """A period during which no heartbeat could be seen."""
-
-    since: datetime
-    until: datetime
-
-
-class Watch:
-    """When this process could see heartbeats.
-
-    It uses wall-clock time, which continues while a machine is suspended, and which may be adjusted.
-    """
-
-    def __init__(self, now: datetime) -> None:
-        """Start watching now."""
-        self._seen_at = now
-        self._blackouts: list[Blackout] = []
-
-    def look(self, now: datetime, lease: timedelta) -> datetime:
-        """Note that heartbeats can be seen now; returns when the last whole lease of visibility began."""
-        if now < self._seen_at:
-            self._blackouts = []  # the clock was set back, so their times are meaningless
-        if now - self._seen_at > lease / LEASE_DIVISOR:
-            self._blackouts.append(Blackout(since=self._seen_at, until=now))
-        self._seen_at = now
-        begin, left = now, lease
-        for number, blackout in enumerate(reversed(self._blackouts)):
-            seen = begin - blackout.until
-            if seen >= left:
-                self._blackouts = self._blackouts[len(self._blackouts) - number :]
-                break
-            begin, left = blackout.since, left - seen
-        return begin - left
-
-
-def lease_duration() -> timedelta:
-    return timedelta(seconds=settings.LEASE_SECONDS)
-
-
-def silence() -> timedelta:
-    """How long after its last heartbeat a run is looked at."""
-    return lease_duration() / LEASE_DIVISOR
 
 
 def is_overdue(run: Run, now: datetime) -> bool:

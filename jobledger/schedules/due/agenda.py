@@ -22,7 +22,7 @@ from jobledger.conf import settings
 from jobledger.jobs import registry
 from jobledger.models import Backfill, NextSlot, Ping, Run, SentryReport, Status
 from jobledger.runs import lasting_connections
-from jobledger.runs.lease import rescue
+from jobledger.runs.lease.watch import silence
 from jobledger.runs.publishing import publisher
 
 MAX_ADJUSTMENT = timedelta(milliseconds=50)
@@ -141,7 +141,7 @@ def read() -> Agenda:
         following_due_at=following,
         next_publish_after=publish_after,
         next_deadline=deadline,
-        next_silence=heartbeat and heartbeat + rescue.silence() + timedelta.resolution,
+        next_silence=heartbeat and heartbeat + silence() + timedelta.resolution,
         next_backfill=backfill,
         next_chain=chain,
         next_result=result,

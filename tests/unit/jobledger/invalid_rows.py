@@ -43,6 +43,7 @@ from jobledger.models import (
 )
 from jobledger.models.json_fields import ListField, ObjectField
 from jobledger.runs.lease import rescue
+from jobledger.runs.lease.watch import Watch
 from jobledger.runs.publishing import publisher
 from jobledger.schedules.backfills import backfilling
 from jobledger.schedules.chains import starting
@@ -281,7 +282,7 @@ def of_beat(now: datetime) -> dict[str, Callable[[], object]]:
         "expire": lambda: ledger.expire(now),
         "reconciliation": lambda: Reconciliation().step(),
         "publish": lambda: publisher.publish_due(now),
-        "rescue": lambda: rescue.rescue(now, rescue.Watch(now)),
+        "rescue": lambda: rescue.rescue(now, Watch(now)),
         "chains": lambda: starting.advance(now),
         "backfills": lambda: backfilling.advance(now),
         "late runs": lambda: watching.scan_runs(now),

@@ -42,12 +42,18 @@ EXECUTING = (
 )
 RARE = (
     "django.core.servers.basehttp",
+    "jobledger.retention.pruning",
+    "jobledger.runs.attempts",
+    "jobledger.runs.elsewhere.ends",
+    "jobledger.runs.lease.rescue",
     "jobledger.schedules.audit",
     "jobledger.schedules.backfills.backfilling",
     "jobledger.schedules.chains.starting",
     "jobledger.schedules.declared",
+    "jobledger.tracing.spans",
+    "psutil",
 )
-"""What only backfills and chains need, and a server in a command of an app."""
+"""What only backfills, chains, lost runs and ends of tasks need, and what a command does or serves."""
 
 
 def test_a_beat_imports_nothing_that_executes_jobs_or_serves_pages(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, JobTimedOut
 from jobledger.runs.lease.memory_limit import MemoryLimitExceeded
-from jobledger.runs.lease.rescue import Watch
+from jobledger.runs.lease.watch import Watch
 from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import SUCCESS, SignalExit, outcome_of
 from jobledger.runs.output.recorder import OutputRecorder
