@@ -25,6 +25,7 @@ FLOORS = {
     "jobledger.calendars": 1,
     "jobledger.brokers": 1,
     "jobledger.celery": 1,
+    "jobledger.celery_internals": 1,
     "jobledger.jobs": 1,
     "jobledger.logs": 1,
     "jobledger.models": 2,
