@@ -22,6 +22,7 @@ from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.outages import is_outage
 from jobledger.runs import lasting_connections
+from jobledger.runs.elsewhere import looking
 from jobledger.runs.elsewhere.looking import Looking
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.processes.forks import close_connections, release_cursors
@@ -159,7 +160,9 @@ class Background:
             self._reporters.start("Sentry", partial(sending.send, due))
 
     def _look_for_results(self, now: datetime) -> None:
-        self._lookers.start("the result backend", self._looking.look)
+        # Few services await the ends of tasks, and a thread connects to the database anew.
+        if looking.is_due(now):
+            self._lookers.start("the result backend", self._looking.look)
 
     def _ping_for_beat(self, now: datetime) -> None:
         if not settings.BEAT_PING_URL:

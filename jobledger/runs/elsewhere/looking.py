@@ -9,7 +9,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from celery import current_app, states
@@ -65,6 +65,11 @@ class Looking:
         if not self._is_up:
             logger.info("Celery's result backend is back")
         self._is_up = True
+
+
+def is_due(now: datetime) -> bool:
+    """Whether there is a run to look at."""
+    return Run.objects.filter(look_at__lte=now).exists()
 
 
 def claim() -> list[Run]:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,8 @@ from django.db import OperationalError
 from jobledger import clock
 from jobledger.alerts.sending import background
 from jobledger.alerts.sending.background import Background, Senders
+from jobledger.models import Run, Status
+from jobledger.runs.elsewhere import looking
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -133,6 +136,7 @@ def test_a_result_backend_that_hangs_holds_up_nothing_else(
         answers.wait()
 
     monkeypatch.setattr(quick._looking, "look", hang)
+    monkeypatch.setattr(looking, "is_due", lambda now: True)
     results = next(step for step in quick._steps if step[0] == background.RESULTS)
     quick._steps = [results, ("other", 0, lambda now: done.append("other"))]
     quick.begin()
@@ -145,6 +149,17 @@ def test_a_result_backend_that_hangs_holds_up_nothing_else(
     finally:
         answers.set()
         quick._lookers.join(60)
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0, 1), (1, 0)])
+def test_there_is_a_thread_for_results_only_when_a_run_is_due(
+    monkeypatch: pytest.MonkeyPatch, seconds: int, count: int
+) -> None:
+    started, now, made = list[str](), clock.now(), Background()
+    monkeypatch.setattr(made._lookers, "start", lambda recipient, send: started.append(recipient))
+    Run.objects.create(job="elsewhere", status=Status.SENT, look_at=now + timedelta(seconds=seconds))
+    made._look_for_results(now)
+    assert len(started) == count
 
 
 def test_one_look_at_the_clock_serves_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
