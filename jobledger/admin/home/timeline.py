@@ -35,7 +35,8 @@ from django.utils.safestring import SafeString, mark_safe
 
 from jobledger import formats
 from jobledger.admin.display import RunUrls
-from jobledger.admin.home.planned import PlannedMark
+from jobledger.admin.home.planned import PlannedMark, ScheduleUrls
+from jobledger.admin.markup import filled
 from jobledger.admin.unconverted import Unconverted, time_of
 from jobledger.models import PROBLEMS, Run, Status
 
@@ -195,7 +196,8 @@ def job_rows(bars: Iterable[Bar], axis: TimeAxis, planned: Iterable[PlannedMark]
 def svg(rows: Sequence[JobRow], axis: TimeAxis, title: str, urls: RunUrls) -> SafeString:
     """The timeline as SVG. Every bar is a link with a tooltip."""
     height = AXIS_HEIGHT + ROW_HEIGHT * len(rows)
-    drawn = ((_row_svg(row, index, axis, urls),) for index, row in enumerate(rows))
+    schedule_urls = ScheduleUrls()
+    drawn = ((_row_svg(row, index, axis, urls, schedule_urls),) for index, row in enumerate(rows))
     return format_html(
         '<svg class="timeline" viewBox="0 0 {} {}" role="group" aria-label="{}">{}{}</svg>',
         WIDTH,
@@ -238,10 +240,12 @@ def _join(group: list[Bar]) -> Bar:
     )
 
 
-def _row_svg(row: JobRow, index: int, axis: TimeAxis, urls: RunUrls) -> SafeString:
+def _row_svg(
+    row: JobRow, index: int, axis: TimeAxis, urls: RunUrls, schedule_urls: ScheduleUrls
+) -> SafeString:
     top = AXIS_HEIGHT + index * ROW_HEIGHT
     drawn = [_bar_svg(bar, top, axis, urls) for bar in row.bars]
-    drawn += [_mark_svg(mark, top, axis) for mark in row.planned]
+    drawn += [_mark_svg(mark, top, axis, schedule_urls) for mark in row.planned]
     bars = mark_safe("".join(drawn))  # noqa: S308
     label = row.job if len(row.job) <= 26 else f"{row.job[:25]}…"
     return format_html(
@@ -275,21 +279,23 @@ def _bar_svg(bar: Bar, top: int, axis: TimeAxis, urls: RunUrls) -> SafeString:
     )
 
 
-def _mark_svg(mark: PlannedMark, top: int, axis: TimeAxis) -> SafeString:
+def _mark_svg(mark: PlannedMark, top: int, axis: TimeAxis, urls: ScheduleUrls) -> SafeString:
     x = axis.x(mark.first)
     width = max(axis.x(mark.end) - x if mark.count > 1 else 0, MIN_BAR_WIDTH)
     y, height = _MIDDLE
     # Half of the outline is outside the rectangle.
-    return format_html(
-        '<a href="{}" tabindex="-1" aria-label="{title}">'
+    title = SafeString(escape(mark.title))
+    return filled(
+        '<a href="{}" tabindex="-1" aria-label="{}">'
         '<rect class="bar bar-planned" x="{}" y="{}" width="{}" height="{}">'
-        "<title>{title}</title></rect></a>",
-        mark.url,
+        "<title>{}</title></rect></a>",
+        urls.of(mark),
+        title,
         f"{min(x, WIDTH - width) + 0.5:.1f}",
         top + y + 0.5,
         f"{width - 1:.1f}",
         height - 1,
-        title=mark.title,
+        title,
     )
 
 

@@ -14,7 +14,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.display import RunUrls
 from jobledger.admin.home import planned, timeline
-from jobledger.admin.home.planned import PlannedMark, planned_runs
+from jobledger.admin.home.planned import PlannedMark, ScheduleUrls, planned_runs
 from jobledger.admin.home.timeline import MIN_BAR_WIDTH, WIDTH, JobRow, TimeAxis
 from jobledger.models import NextSlot
 from jobledger.schedules import pausing
@@ -47,7 +47,9 @@ def test_a_planned_run_has_a_mark_with_a_title_and_a_link_to_its_schedule() -> N
     found = marks()
     assert [mark.first for mark in found] == [NOON + HOUR / 2 + HOUR * place for place in range(6)]
     assert found[0].title == "probe: planned for 2026-03-02 12:30:00 UTC by the schedule “nightly”"
-    assert found[0].url == reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk])
+    assert ScheduleUrls().of(found[0]) == reverse(
+        "admin:django_celery_beat_periodictask_change", args=[schedule.pk]
+    )
 
 
 def test_overlapping_marks_of_several_schedules_are_joined_and_link_to_the_list() -> None:
@@ -57,7 +59,7 @@ def test_overlapping_marks_of_several_schedules_are_joined_and_link_to_the_list(
     assert (first.first, first.count) == (NOON + 30 * MINUTE, 4)
     assert first.title.startswith("probe: 4 runs planned between 2026-03-02 12:30:00 UTC and 2026-03-02 12:3")
     assert first.title.endswith(" by the schedules “a”, “b” and 2 more")
-    assert first.url == "/admin/django_celery_beat/periodictask/?job=probes.probe"
+    assert ScheduleUrls().of(first) == "/admin/django_celery_beat/periodictask/?job=probes.probe"
 
 
 def test_a_schedule_that_is_due_every_second_is_one_mark() -> None:
