@@ -16,10 +16,10 @@ from tests.waiting import wait_until
 def kill_whole(running: Service, name: str) -> None:
     """Kill a worker, and with it all its children, like a power cut."""
     process = running.processes.pop(name)
-    children = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    descendants = [each.pid for each in psutil.Process(process.pid).children(recursive=True)]
     process.kill()
     process.wait()
-    wait_until(lambda: not any(map(is_alive, children)), what="nothing is left of it")
+    wait_until(lambda: not any(map(is_alive, descendants)), what="nothing is left of it")
 
 
 @contextmanager
@@ -51,15 +51,28 @@ def _stops_without_a_lock(running: Service, name: str) -> bool:
 def _signal(running: Service, name: str, signum: signal.Signals) -> None:
     # The process itself first: if it is stopped, it cannot start other children.
     running.processes[name].send_signal(signum)
-    for child in children_of(running, name):
+    for process in descendants_of(running, name):
         with suppress(ProcessLookupError):
-            os.kill(child, signum)
+            os.kill(process, signum)
 
 
 def children_of(running: Service, name: str) -> Sequence[int]:
-    """The process ids of a worker's descendants."""
+    """The process ids of a worker's children, without what these have started."""
+    return _started_by(running, name, recursive=False)
+
+
+def descendants_of(running: Service, name: str) -> Sequence[int]:
+    """The process ids of a worker's children, and of all that these have started.
+
+    Some live for a moment only: each child starts one to have a process group of its own.
+    """
+    return _started_by(running, name, recursive=True)
+
+
+def _started_by(running: Service, name: str, *, recursive: bool) -> Sequence[int]:
     with suppress(psutil.NoSuchProcess):
-        return [child.pid for child in psutil.Process(running.processes[name].pid).children(recursive=True)]
+        started = psutil.Process(running.processes[name].pid).children(recursive=recursive)
+        return [each.pid for each in started]
     return []
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from tests.integration.brokers import Broker
 from tests.integration.ledger import audited, call, enqueue, is_quiet, run_rows, traces
-from tests.integration.processes import children_of, is_alive, kill_whole
+from tests.integration.processes import descendants_of, is_alive, kill_whole
 from tests.integration.service import Service
 from tests.waiting import wait_until
 
@@ -86,10 +86,13 @@ def _revive(running: Service, worker: str) -> None:
 def _kill_one(running: Service, broker: Broker, worker: str, victim: str) -> int:
     match victim:
         case "child":
-            children = [pid for pid in children_of(running, worker) if is_alive(pid)]
-            if not children:
+            processes = [pid for pid in descendants_of(running, worker) if is_alive(pid)]
+            if not processes:
                 return 0
-            os.kill(random.choice(children), signal.SIGKILL)
+            try:
+                os.kill(random.choice(processes), signal.SIGKILL)
+            except ProcessLookupError:  # it has just ended
+                return 0
         case "broker":
             broker.kill_and_start()
         case "worker":
