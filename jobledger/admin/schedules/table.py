@@ -2,7 +2,7 @@
 
 Django's tag ``result_list`` can show any model: for each cell of each row, it looks for a field with the name
 of the column, and then at the type of the value. Here, all values are text or HTML, and the list makes the
-same table in a fifth of the time, unless a theme or a project has templates of its own for lists.
+same table in a fifth of the time. Where a theme or a project has replaced a part of the list, the tag does.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.templatetags.admin_list import ResultList, result_headers
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
-from django.contrib.admin.utils import display_for_value
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import select_template
@@ -23,6 +23,7 @@ from django.utils.html import escape
 from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
+import jobledger
 from jobledger.admin.display import page_template
 from jobledger.admin.markup import escaped
 
@@ -30,8 +31,8 @@ CHECKBOX, NAME = "action_checkbox", "name"
 RUN_COLUMNS = ("last_run", "last_runs")
 COLUMNS = (NAME, "job", "times", "status", "next_run", "origin", *RUN_COLUMNS)
 
-_DJANGOS_TEMPLATES = Path(admin.__file__).with_name("templates")
-_REPLACEABLE = ("change_list.html", "change_list_results.html")
+_LISTING = f"{__package__}.listing"
+_SHIPPED_TEMPLATES = tuple(Path(str(each.__file__)).with_name("templates") for each in (admin, jobledger))
 
 
 class ScheduleChangeList(ChangeList):
@@ -55,17 +56,25 @@ class ScheduleChangeList(ChangeList):
 
     @property
     def has_own_table(self) -> bool:
-        """False in a pop-up, if a project adds columns, or where templates are not Django's."""
-        has_known_columns = {CHECKBOX, *COLUMNS}.issuperset(self.list_display)
+        """False in a pop-up, and if a project has columns, links or templates of its own."""
+        columns = [str(each) for each in self.list_display]
+        has_known_columns = {CHECKBOX, *COLUMNS}.issuperset(columns) and all(map(self._is_own, columns))
         has_known_links = self.list_display_links == [NAME] and not self.is_popup
-        return has_known_columns and has_known_links and all(map(self._is_djangos, _REPLACEABLE))
+        is_own_url = type(self).url_for_result is ScheduleChangeList.url_for_result
+        return has_known_columns and has_known_links and is_own_url and self._has_shipped_templates
 
-    def _is_djangos(self, name: str) -> bool:
-        model = f"{self.opts.app_label}/{self.opts.model_name}"
-        found: Any = select_template(
-            [f"admin/{where}{name}" for where in (f"{model}/", f"{self.opts.app_label}/", "")]
+    def _is_own(self, column: str) -> bool:
+        # What shows a replaced one may depend on its attributes, and on what it returns or raises.
+        method = getattr(type(self.model_admin), column, None)
+        return column == NAME or getattr(method, "__module__", "") == _LISTING
+
+    @property
+    def _has_shipped_templates(self) -> bool:
+        app, model = self.opts.app_label, self.opts.model_name
+        return _is_shipped("jobledger/change_list.html") and all(
+            _is_shipped(f"admin/{app}/{model}/{name}", f"admin/{app}/{name}", f"admin/{name}")
+            for name in ("change_list.html", "change_list_results.html")
         )
-        return Path(found.origin.name).is_relative_to(_DJANGOS_TEMPLATES)
 
     @cached_property
     def headers(self) -> list[dict[str, Any]]:
@@ -81,17 +90,12 @@ class ScheduleChangeList(ChangeList):
         """Each with all its cells in one item: Django's template renders every item on its own."""
         columns = [self._column(str(name)) for name in self.list_display]
         empty = self.model_admin.get_empty_value_display()
-        rows = list[ResultList]()
-        for schedule in self.result_list:
-            cells = [
-                f"{start.format(schedule.pk)}{escaped(_shown(value, empty))}{end}"
-                for start, value_of, end in columns
-                for value in (value_of(schedule),)
-            ]
-            rows.append(ResultList(None, [SafeString("".join(cells))]))
-        return rows
+        return [
+            ResultList(None, [SafeString("".join([_cell(schedule, empty, *each) for each in columns]))])
+            for schedule in self.result_list
+        ]
 
-    def _column(self, name: str) -> tuple[str, Callable[[PeriodicTask], Any], str]:
+    def _column(self, name: str) -> tuple[str, Callable[[PeriodicTask], str], str]:
         """What comes before the value, with ``{}`` for the schedule's ID; the value; and what follows."""
         if name == NAME:
             # The page of a schedule leads back to the list as it is.
@@ -102,7 +106,18 @@ class ScheduleChangeList(ChangeList):
         return f'<td class="{kind}">', getattr(self.model_admin, name), "</td>"
 
 
-def _shown(value: Any, empty: str) -> str:
-    """As Django shows it: a project may have made a column of its own of one of these."""
-    text = value if isinstance(value, str) else display_for_value(value, empty)
-    return text if text.strip() else empty
+def _cell(
+    schedule: PeriodicTask, empty: str, start: str, value_of: Callable[[PeriodicTask], str], end: str
+) -> str:
+    try:
+        value = value_of(schedule)
+    except ObjectDoesNotExist:
+        # As in Django's tag. A template would take it to mean that there are no rows at all.
+        value = empty
+    return f"{start.format(schedule.pk)}{escaped(value if value.strip() else empty)}{end}"
+
+
+def _is_shipped(*names: str) -> bool:
+    """Whether the first of these templates that exists is Django's or this package's."""
+    found: Any = select_template(names)
+    return any(Path(found.origin.name).is_relative_to(each) for each in _SHIPPED_TEMPLATES)

@@ -14,7 +14,9 @@ from django.urls import reverse
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
+from jobledger.admin.schedules import listing
 from jobledger.admin.schedules.listing import ScheduleList
+from jobledger.admin.schedules.table import ScheduleChangeList
 from jobledger.models import Status
 from tests.unit.jobledger.admin.schedules.schedules import LIST, member, run_of
 from tests.unit.jobledger.schedules.builders import NOON, hourly
@@ -99,14 +101,52 @@ def test_so_has_a_list_with_columns_that_a_project_adds(
     assert 'alt="True"' in shown
 
 
-@pytest.mark.parametrize("value", [None, "", 5, True])
+def deleted(schedule: PeriodicTask) -> str:
+    raise PeriodicTask.DoesNotExist
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        lambda schedule: None,
+        lambda schedule: NOON,
+        deleted,
+        admin.display(boolean=True)(lambda schedule: False),
+        admin.display(empty_value="<none>")(lambda schedule: ""),
+    ],
+)
 def test_a_project_may_replace_a_column(
-    admin_client: Client, monkeypatch: pytest.MonkeyPatch, value: object
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, column: Any
 ) -> None:
     hourly("one")
-    monkeypatch.setattr(ScheduleList, "job", lambda self, schedule: value)
+    monkeypatch.setattr(ScheduleList, "job", staticmethod(column))
     shown, made = tables(admin_client)
     assert shown == made
+    assert "field-job" in shown
+
+
+def test_a_project_may_let_names_lead_elsewhere(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elsewhere(ScheduleChangeList):
+        def url_for_result(self, result: PeriodicTask) -> str:
+            return f"/elsewhere/{result.name}/"
+
+    hourly("one")
+    monkeypatch.setattr(ScheduleList, "get_changelist", lambda self, request, **options: Elsewhere)
+    shown, made = tables(admin_client)
+    assert shown == made
+    assert "/elsewhere/one/" in shown
+
+
+def test_a_schedule_that_is_deleted_meanwhile_does_not_hide_the_others(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hourly("one")
+    monkeypatch.setattr(listing, "_quiet", deleted)
+    shown, made = tables(admin_client)
+    assert shown == made
+    assert '<td class="field-last_run">-</td>' in shown
 
 
 def test_the_table_is_made_here_unless_somebody_has_templates(admin_client: Client) -> None:
@@ -128,11 +168,12 @@ def test_a_project_may_have_a_table_of_its_own(
     assert "1 of 1: 9 cells" in admin_client.get(reverse(LIST)).text
 
 
+@pytest.mark.parametrize("where", ["admin", "jobledger"])
 def test_a_theme_may_show_lists_in_its_own_way(
-    admin_client: Client, settings: Settings, tmp_path: Path
+    admin_client: Client, settings: Settings, tmp_path: Path, where: str
 ) -> None:
     hourly("one")
-    template = tmp_path / "admin" / "change_list.html"
+    template = tmp_path / where / "change_list.html"
     template.parent.mkdir(parents=True)
     template.write_text("{% block result_list %}the theme's {{ cl.result_list.0.name }}{% endblock %}")
     settings.TEMPLATES = [{**each, "DIRS": [tmp_path]} for each in settings.TEMPLATES]
