@@ -36,7 +36,7 @@ for number in range({count}):
 
 
 def _measure(plan: Plan, database: str) -> Iterator[Figure]:
-    count, repeat = plan.size(100, 3), plan.size(6, 1)
+    count, repeat = plan.size(100, 3), plan.size(12, 1)
     with services.side_by_side(services.OURS, services.PEER) as both:
         for each, is_ours in zip(both, (True, False), strict=True):
             _add_jobs(each, count, is_ours=is_ours)
