@@ -23,7 +23,6 @@ from jobledger.escapes import line_logger
 from jobledger.outages import is_outage
 from jobledger.runs import lasting_connections
 from jobledger.runs.elsewhere import looking
-from jobledger.runs.elsewhere.looking import Looking
 from jobledger.runs.identity import IDENTITY
 from jobledger.runs.processes.forks import close_connections, release_cursors
 from jobledger.sentry import reports, sending
@@ -74,7 +73,7 @@ class Background:
     def __init__(self) -> None:
         # Apart, so that monitors that hang do not keep alerts from being sent.
         self._senders, self._pingers, self._reporters = Senders(), Senders(), Senders()
-        self._lookers, self._looking = Senders(), Looking()
+        self._lookers, self._looking = Senders(), looking.Looking()
         self._stopping, self._wanted = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._next_at: dict[str, float] = {}
