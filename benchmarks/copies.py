@@ -1,6 +1,7 @@
 """Copies of a service's database, to try different things on the same rows, and a process that writes."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,11 @@ def copied(made: Service) -> Iterator[Service]:
     """The service with a copy of its database."""
     if made.database_url.startswith("sqlite"):
         file = Path(made.database_url.removeprefix("sqlite:///"))
-        copy = shutil.copy(file, file.with_name("copy.sqlite3"))
+        copy = file.with_name("copy.sqlite3")
+        shutil.copy(file, copy)
+        with copy.open("rb") as written:
+            # Otherwise, the first one to flush something to this file pays for the copy.
+            os.fsync(written.fileno())
         yield Service(folder=made.folder, database_url=f"sqlite:///{copy}", variables=made.variables)
         for each in file.parent.glob("copy.sqlite3*"):
             each.unlink()

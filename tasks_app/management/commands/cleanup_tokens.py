@@ -41,7 +41,7 @@ class Command(JobCommand):
         parser.add_argument(
             "--batch-size",
             type=whole_number(1, MAX_BATCH_SIZE),
-            default=20_000,
+            default=40_000,
             help="How many tokens to delete per transaction at most (default: %(default)s).",
         )
 
