@@ -18,8 +18,8 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.admin.alerts.audited import Audited
 from jobledger.admin_site import page_url
 from jobledger.calendars.calendar import calendar
-from jobledger.calendars.entries import DAY_MINUTES, Span
 from jobledger.calendars.errors import CalendarError
+from jobledger.calendars.spans import DAY_MINUTES, Span
 from jobledger.models import Calendar
 from jobledger.models.calendar import CALENDAR_KIND_LABELS
 from jobledger.schedules.declared import naming_calendars

@@ -1,13 +1,12 @@
 """A calendar by its name and its entries, and the parts of a day that it covers."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
-from heapq import heappop, heappush
-from itertools import pairwise
 
-from jobledger.calendars.entries import Entry, Span, end_of, parse
+from jobledger.calendars.entries import Entry, end_of, parse
+from jobledger.calendars.spans import Span, joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,33 +37,6 @@ class Calendar:
 def calendar(name: str, text: str) -> Calendar:
     """The calendar; parsed only once. Raises CalendarError."""
     return Calendar(name=name, text=text)
-
-
-def joined(spans: Iterable[Span]) -> list[Span]:
-    """The same times as spans in order that do not overlap; those that touch have different names.
-
-    Each time has the name of the longest span that covers it, the earliest or first one given if several are.
-    """
-    waiting = sorted(spans, key=lambda span: span.begin, reverse=True)
-    edges = sorted({edge for span in waiting for edge in (span.begin, span.end)})
-    covering: list[tuple[int, int, int, Span]] = []
-    found: list[Span] = []
-    for begin, end in pairwise(edges):
-        while waiting and waiting[-1].begin == begin:
-            span = waiting.pop()
-            # Of equal spans, the first one given is taken from the end last.
-            heappush(covering, (span.begin - span.end, span.begin, len(waiting), span))
-        while covering and covering[0][-1].end <= begin:
-            heappop(covering)
-        if covering:
-            _extend(found, Span(begin=begin, end=end, name=covering[0][-1].name))
-    return found
-
-
-def _extend(found: list[Span], span: Span) -> None:
-    if found and (found[-1].end, found[-1].name) == (span.begin, span.name):
-        span = replace(span, begin=found.pop().begin)
-    found.append(span)
 
 
 @lru_cache(maxsize=16384)

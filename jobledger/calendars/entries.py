@@ -21,8 +21,8 @@ from jobledger.calendars.days import (
     Yearly,
 )
 from jobledger.calendars.errors import CalendarError
+from jobledger.calendars.spans import DAY_MINUTES, Span
 
-DAY_MINUTES = 24 * 60
 MAX_ENTRIES = 500
 MAX_PROBLEMS = 10
 """That are named at once."""
@@ -39,15 +39,6 @@ _DATE, _CLOCK = r"(\d{4}-\d\d-\d\d)", r"(\d\d:\d\d)"
 _PERIOD = re.compile(rf"{_DATE} {_CLOCK} to {_DATE} {_CLOCK}")
 _TIMES = re.compile(rf"(?:(.*?) )?{_CLOCK} to {_CLOCK}")
 _LEAP_YEAR = 2024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Span:
-    """A part of a day, in minutes since midnight; the end is excluded."""
-
-    begin: int
-    end: int
-    name: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from jobledger.calendars.calendar import Calendar, calendar, joined
-from jobledger.calendars.entries import DAY_MINUTES, Span
 from jobledger.calendars.errors import CalendarError
+from jobledger.calendars.spans import DAY_MINUTES, Span, common, joined, without
+
+if TYPE_CHECKING:
+    from jobledger.calendars.calendar import Calendar
 
 MAX_MOVE_DAYS = 31
 """How far a slot may be moved; what finds no free day until then is skipped."""
@@ -43,9 +46,9 @@ class Block:
 class CalendarUse:
     """The calendars of a schedule."""
 
-    not_on: tuple[Calendar, ...] = ()
+    not_on: "tuple[Calendar, ...]" = ()
     """It does not run on any of these."""
-    only_on: tuple[Calendar, ...] = ()
+    only_on: "tuple[Calendar, ...]" = ()
     """If there are any, it is only due on one of these."""
     is_moved: bool = False
     """Whether what is left out runs at the same time on the next day that is not."""
@@ -94,6 +97,9 @@ def names_in(text: str) -> dict[str, list[str]]:
 
 @lru_cache(maxsize=1024)
 def _read(text: str) -> CalendarUse:
+    # Most schedules have none: what reads their entries is imported with the first one that has.
+    from jobledger.calendars.calendar import calendar
+
     try:
         values = json.loads(text)
         use = {name: tuple(calendar(*each) for each in values[name]) for name in ("not_on", "only_on")}
@@ -103,7 +109,7 @@ def _read(text: str) -> CalendarUse:
 
 
 @lru_cache(maxsize=16384)
-def _blocks(not_on: tuple[Calendar, ...], only_on: tuple[Calendar, ...], day: date) -> Sequence[Block]:
+def _blocks(not_on: "tuple[Calendar, ...]", only_on: "tuple[Calendar, ...]", day: date) -> Sequence[Block]:
     due = _covered(only_on, day) if only_on else [_ALL_DAY]
     blocks = list(_outside(due))
     covered: list[Span] = list(due)
@@ -112,16 +118,16 @@ def _blocks(not_on: tuple[Calendar, ...], only_on: tuple[Calendar, ...], day: da
         for span in each.spans(day):
             blocks += (
                 Block(begin=part.begin, end=part.end, calendar=each.name, name=span.name)
-                for part in _common(covered, span)
+                for part in common(covered, span)
             )
-        covered = list(_without(covered, each.spans(day)))
+        covered = list(without(covered, each.spans(day)))
     return sorted(blocks, key=lambda block: block.begin)
 
 
 _ALL_DAY = Span(begin=0, end=DAY_MINUTES, name="")
 
 
-def _covered(calendars: Iterable[Calendar], day: date) -> list[Span]:
+def _covered(calendars: "Iterable[Calendar]", day: date) -> list[Span]:
     # Without names, so that spans that touch are one.
     return joined(replace(span, name="") for each in calendars for span in each.spans(day))
 
@@ -134,24 +140,6 @@ def _outside(spans: Iterable[Span]) -> Iterator[Block]:
         begin = span.end
     if begin < DAY_MINUTES:
         yield Block(begin=begin, end=DAY_MINUTES)
-
-
-def _common(spans: Iterable[Span], other: Span) -> Iterator[Span]:
-    for span in spans:
-        begin, end = max(span.begin, other.begin), min(span.end, other.end)
-        if begin < end:
-            yield Span(begin=begin, end=end, name=other.name)
-
-
-def _without(spans: Iterable[Span], others: Sequence[Span]) -> Iterator[Span]:
-    for span in spans:
-        begin = span.begin
-        for other in others:
-            if begin < min(other.begin, span.end):
-                yield Span(begin=begin, end=min(other.begin, span.end), name=span.name)
-            begin = max(begin, other.end)
-        if begin < span.end:
-            yield Span(begin=begin, end=span.end, name=span.name)
 
 
 def days_after(day: date) -> Iterator[date]:

@@ -56,9 +56,17 @@ def _request_started(**kwargs: Any) -> None:
 
 
 def _sources(directory: Path) -> Iterator[tuple[str, bytes]]:
-    # Strings, because paths would take nearly as long as all the rest.
-    folders = os.walk(directory)
-    paths = [os.path.join(folder, name) for folder, _, names in folders for name in names]  # noqa: PTH118
-    for path in sorted(path for path in paths if path.endswith(".py")):
-        with open(path, "rb") as file:  # noqa: PTH123
-            yield path[len(str(directory)) + 1 :].replace(os.sep, "/"), file.read()
+    # Strings and descriptors: with paths and files, hundreds of sources would take twice as long.
+    for path in sorted(_paths(str(directory))):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            content = os.read(descriptor, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
+        yield path[len(str(directory)) + 1 :].replace(os.sep, "/"), content
+
+
+def _paths(directory: str) -> Iterator[str]:
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        yield from (os.path.join(folder, name) for name in names if name.endswith(".py"))  # noqa: PTH118

@@ -19,7 +19,7 @@ from itertools import islice, takewhile
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from jobledger.calendars.entries import DAY_MINUTES
+from jobledger.calendars.spans import DAY_MINUTES
 from jobledger.calendars.use import MAX_MOVE_DAYS, Block, CalendarUse, days_after
 from jobledger.reason import MANY
 from jobledger.schedules.rules import wallclock

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from jobledger.calendars import public_holidays
 from jobledger.calendars.calendar import Calendar, calendar
-from jobledger.calendars.entries import DAY_MINUTES, MAX_ENTRIES, Span
+from jobledger.calendars.entries import MAX_ENTRIES
 from jobledger.calendars.errors import CalendarError
+from jobledger.calendars.spans import DAY_MINUTES, Span
 
 MONDAY = date(2026, 3, 2)
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobledger.calendars.calendar import calendar
-from jobledger.calendars.entries import DAY_MINUTES
 from jobledger.calendars.errors import CalendarError
+from jobledger.calendars.spans import DAY_MINUTES
 from jobledger.calendars.use import NO_CALENDARS, Block, CalendarUse, names_in, text_of
 
 MONDAY = date(2026, 3, 2)
