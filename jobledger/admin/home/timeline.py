@@ -47,6 +47,8 @@ AXIS_HEIGHT = 20
 MIN_BAR_WIDTH = 3
 NOW_LABEL_MARGIN = 34
 """No other labels are drawn within this distance of "now"."""
+END_LABEL_MARGIN = 20
+"""The same for the right edge, which would cut them off."""
 
 SEVERITY = (
     *PROBLEMS,
@@ -317,13 +319,14 @@ def _title(bar: Bar, zone: tzinfo | None) -> str:
 
 
 def _axis_svg(axis: TimeAxis, height: int) -> SafeString:
-    now = axis.x(axis.now)
+    now, has_now = axis.x(axis.now), axis.now < axis.end
     ticks = [
-        tick for tick in axis.ticks() if axis.now == axis.end or abs(axis.x(tick) - now) > NOW_LABEL_MARGIN
+        tick
+        for tick in axis.ticks()
+        if (x := axis.x(tick)) <= WIDTH - END_LABEL_MARGIN
+        and not (has_now and abs(x - now) <= NOW_LABEL_MARGIN)
     ]
-    return format_html(
-        "{}{}", _ticks_svg(axis, ticks, height), _now_svg(now, height) if axis.now < axis.end else ""
-    )
+    return format_html("{}{}", _ticks_svg(axis, ticks, height), _now_svg(now, height) if has_now else "")
 
 
 def _now_svg(x: float, height: int) -> SafeString:

@@ -3,6 +3,7 @@
 import html
 import re
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -91,6 +92,19 @@ def test_statuses_differ_in_shape() -> None:
 def test_the_axis_has_round_hours_or_days(days: int, count: int) -> None:
     axis = TimeAxis(begin=NOON - timedelta(days=days), now=NOON, end=NOON)
     assert len(list(axis.ticks())) in (count, count + 1)
+
+
+@given(minutes=st.integers(0, 24 * 60), ahead=st.integers(0, 6))
+def test_no_label_of_the_axis_is_cut_off_or_covers_another(minutes: int, ahead: int) -> None:
+    now = NOON + timedelta(minutes=minutes)
+    axis = TimeAxis(begin=now - timedelta(days=1), now=now, end=now + timedelta(hours=ahead))
+    picture = timeline.svg((), axis, "Runs", RunUrls())
+    labels = re.findall(r'<text class="hour[^"]*" x="([\d.]+)" y="12">([^<]+)<', picture)
+    # A letter is at most 8 wide, in a font of 10.
+    edges = [(float(x) - 4 * len(label), float(x) + 4 * len(label)) for x, label in labels]
+    assert len(edges) > 5
+    assert all(right <= timeline.WIDTH for _, right in edges)
+    assert all(right <= left for (_, right), (left, _) in pairwise(sorted(edges)))
 
 
 def test_a_clock_change_does_not_move_bars() -> None:
