@@ -12,10 +12,12 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import IO
 
 import environ
 
+from proj.embedded_redis import answers
 from proj.environment import Environment
 from proj.state import BASE_DIR, STATE_DIR, redis_socket
 from proj.supervisor import supervise
@@ -35,11 +37,13 @@ def main() -> int:
         # While holding the lock: two processes that migrate a new SQLite database at once would conflict.
         if exit_code := prepare():
             return exit_code
+        embedded_redis = not any(map(Environment().text, ("REDIS_URL", "RABBITMQ_URL")))
         supervisor = supervise(
             {"SHUTDOWN_GRACE_SECONDS": RUNS_GRACE_SECONDS, **os.environ, "PORT": str(port)},
-            embedded_redis=not any(map(Environment().text, ("REDIS_URL", "RABBITMQ_URL"))),
+            embedded_redis=embedded_redis,
         )
-        threading.Thread(target=announce, args=(port,), daemon=True).start()
+        redis = redis_socket() if embedded_redis else None
+        threading.Thread(target=announce, args=(port, redis), daemon=True).start()
         supervisor.loop()
     remove_short_socket_folder()
     # Being stopped by a signal counts as success.
@@ -82,20 +86,27 @@ def refuse_taken_port(port: int) -> None:
             sys.exit(f"Port {port} is not available ({error}). Choose another: make up PORT=8001")
 
 
-def announce(port: int) -> None:
-    """Print the address of the admin once it accepts connections."""
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.1)
-            continue
-        break
+def announce(port: int, redis: Path | None) -> None:
+    """Print the address of the admin once both it and the embedded Redis, if there is one, can be reached.
+
+    A ``celery call`` before that logs that the connection to Redis is lost, until it is there.
+    """
+    while not (accepts_connections(port) and (redis is None or answers(redis))):
+        time.sleep(0.1)
     sys.stdout.write(
         f"\n  The admin is at http://127.0.0.1:{port}/admin/ (user admin, password in var/admin_password)."
         "\n  Ctrl-C stops the service.\n\n"
     )
     sys.stdout.flush()
+
+
+def accepts_connections(port: int) -> bool:
+    """Whether a server does, at this port of this machine."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def remove_short_socket_folder() -> None:

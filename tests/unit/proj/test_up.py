@@ -39,6 +39,35 @@ def test_an_invalid_port_is_a_message(monkeypatch: pytest.MonkeyPatch, text: str
         up.chosen_port(environ.Env())
 
 
+def test_the_address_is_told_once_the_admin_and_redis_can_be_reached(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    ready = {"admin": [False, True, True, True], "redis": [False, False, True]}
+    printed: list[str] = []
+
+    def is_ready(name: str) -> bool:
+        printed.append(capsys.readouterr().out)
+        return ready[name].pop(0)
+
+    monkeypatch.setattr(up, "accepts_connections", lambda port: is_ready("admin"))
+    monkeypatch.setattr(up, "answers", lambda socket: is_ready("redis"))
+    monkeypatch.setattr("proj.up.time.sleep", lambda seconds: None)
+    up.announce(8000, tmp_path / "redis.sock")
+    assert ready == {"admin": [], "redis": []}
+    assert not any(printed)
+    assert "http://127.0.0.1:8000/admin/" in capsys.readouterr().out
+
+
+def test_another_redis_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        up.announce(port, None)
+    assert f"http://127.0.0.1:{port}/admin/" in capsys.readouterr().out
+    assert not up.accepts_connections(port)
+
+
 @pytest.fixture
 def supervised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """How ``make up`` sets up its processes, in a separate directory; none is started."""
