@@ -56,7 +56,7 @@ def _request_started(**kwargs: Any) -> None:
 
 
 def _sources(directory: Path) -> Iterator[tuple[str, bytes]]:
-    # Strings and descriptors: with paths and files, hundreds of sources would take twice as long.
+    # For hundreds of sources, `Path` would take twice as long, and `open()` a third more.
     for path in sorted(_paths(str(directory))):
         descriptor = os.open(path, os.O_RDONLY)
         try:
