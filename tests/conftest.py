@@ -7,6 +7,7 @@ query the database.
 
 import gc
 import os
+import subprocess
 import traceback
 from collections.abc import Generator
 from os import getpid  # not `os.getpid`, which tests replace
@@ -82,6 +83,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     finally:
         if getpid() != pid:
             os._exit(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
+    """What a command said before it failed is told with its failure, instead of its exit code alone."""
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, subprocess.CalledProcessError | subprocess.TimeoutExpired):
+        for said in filter(None, (error.stdout, error.stderr)):
+            error.add_note(said.decode(errors="replace") if isinstance(said, bytes) else said)
 
 
 def _is_marked(item: pytest.Item, name: str) -> bool:

@@ -103,6 +103,8 @@ class Service:
             "TRACE_FILE": str(self.trace_file),
             "TMPDIR": str(self.temporary),
             "WORKER_CONCURRENCY": "2",
+            # What a process that does not stop is asked to print.
+            "PYTHONFAULTHANDLER": "1",
             "PYTHONPATH": str(ROOT),
             **self.variables,
         }
@@ -171,6 +173,11 @@ class Service:
                     return process.wait(STOP_SECONDS / 4)
                 process.send_signal(signum)
             return process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            process.send_signal(signal.SIGABRT)
+            process.wait(STOP_SECONDS)
+            error.add_note(f"It was here, and had said:\n{self.log(name)[-LOG_END:]}")
+            raise
         finally:
             # What is left in its session, for example a killed worker's children.
             with suppress(ProcessLookupError):

@@ -47,12 +47,21 @@ class Servers:
 
     @contextmanager
     def standby_paused(self) -> Iterator[None]:
-        """In the block, each commit waits."""
-        docker("pause", self.standby)
+        """In the block, each commit waits.
+
+        It is one process that is stopped: to pause a container, the kernel has to catch all of its processes
+        at the same moment, which fails now and then on a busy machine.
+        """
+        with _connected(self.ports[1]) as server:
+            ((receiver,),) = server.execute("SELECT pid FROM pg_stat_wal_receiver").fetchall()
+        self._signal_in_standby("STOP", receiver)
         try:
             yield
         finally:
-            docker("unpause", self.standby)
+            self._signal_in_standby("CONT", receiver)
+
+    def _signal_in_standby(self, name: str, pid: object) -> None:
+        docker("exec", "--user", "postgres", self.standby, "bash", "-c", f"kill -{name} {pid}")
 
     def promote(self) -> None:
         """Make the standby accept writes."""
