@@ -66,11 +66,11 @@ def is_unanswered(error: BaseException) -> bool:
 
     After a commit, Django connects again, and an error of that hides the first one.
     """
-    return any(map(_ends_connection, _all_of(error)))
+    return any(map(_ends_connection, with_causes(error)))
 
 
-def _all_of(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those that it was raised from or during."""
+def with_causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those that it was raised from or during, each once."""
     found, seen = [error], set[int]()
     while found:
         each = found.pop()

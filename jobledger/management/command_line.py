@@ -13,6 +13,8 @@ from django.core import management
 from django.core.management import ManagementUtility
 from django.core.management.base import BaseCommand
 
+from jobledger.outages import with_causes
+
 
 def execute(argv: Sequence[str] | None) -> None:
     """Execute the command in ``argv``, or in ``sys.argv``."""
@@ -84,16 +86,10 @@ def _tracebacks_without_own_lines() -> Iterator[None]:
 
 def _remove_own_lines(error: BaseException) -> None:
     """From the traceback of this error and of those before it, unless the error is our own."""
-    errors, seen = [error], set[int]()
-    while errors:
-        each = errors.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
+    for each in with_causes(error):
         lines = list(_lines_of(each.__traceback__))
         if lines and (_passes_on(lines[-1]) or not _is_own(lines[-1])):
             each.__traceback__ = _chained([line for line in lines if not _is_own(line)])
-        errors += filter(None, (each.__cause__, each.__context__))
 
 
 def _lines_of(trace: TracebackType | None) -> Iterator[TracebackType]:

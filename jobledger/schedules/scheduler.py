@@ -110,7 +110,7 @@ class Scheduler(beat.Scheduler):
         self._agenda: Agenda | None = None
         self._latest: datetime | None = None
         self._unclaimed, self._line = _Unclaimed(), Line()
-        self._listener, self._may_wait = Listener(), False
+        self._listener, self._may_wait, self._is_to_end = Listener(), False, False
 
     def setup_schedule(self) -> None:
         """Tune garbage collection; there is no schedule to set up, since it is in the database."""
@@ -132,12 +132,14 @@ class Scheduler(beat.Scheduler):
                 self._listener.begin()
             seconds = self._tick()
         except Error as error:
+            self._end_if_told()
             message = "" if is_outage(error) else "The database rejected a value written by beat"
             self._database.mark_down(error, message)
             release_cursors(error)
             lasting_connections.close_lost()
             self._listener.end()
             return self._max_sleep
+        self._end_if_told()
         self._database.mark_up()
         touch_health_file("beat")
         if not self._listener.is_listening or not seconds:
@@ -147,6 +149,19 @@ class Scheduler(beat.Scheduler):
         # Otherwise something is due at the end.
         self._listener.wait(seconds, exactly=seconds < self._max_wait)
         return 0.0
+
+    def close(self) -> None:
+        """Called by Celery's handler of SIGTERM, which then raises SystemExit, and at beat's end."""
+        self._is_to_end = True
+        super().close()
+
+    def _end_if_told(self) -> None:
+        """The handler raises SystemExit wherever beat is, and an error may have taken its place since.
+
+        Django, for example, cannot use a connection any more whose COMMIT was interrupted.
+        """
+        if self._is_to_end:
+            raise SystemExit
 
     def _listen(self, **kwargs: object) -> None:
         """Celery's loop has begun: from now on, a tick may also wait until the next one is needed."""

@@ -32,6 +32,7 @@ from functools import partial
 
 from django.db import Error, connection, connections
 
+from jobledger.outages import with_causes
 from jobledger.runs.django_internals import connections_half_open
 
 SQLITE_BUSY_TIMEOUT_MS = 500
@@ -148,16 +149,11 @@ def release_cursors(error: BaseException | None) -> None:
     until the next garbage collection. The error keeps its message and the lines of its traceback. A
     connection that could not even be opened completely is closed here: nobody else knows it.
     """
-    errors, seen = [error], set[int]()
-    while errors:
-        error = errors.pop()
-        if error is not None and id(error) not in seen:
-            seen.add(id(error))
-            for opened in connections_half_open(error.__traceback__):
-                with suppress(sqlite3.Error):
-                    opened.close()
-            traceback.clear_frames(error.__traceback__)
-            errors += [error.__cause__, error.__context__]
+    for each in () if error is None else with_causes(error):
+        for opened in connections_half_open(each.__traceback__):
+            with suppress(sqlite3.Error):
+                opened.close()
+        traceback.clear_frames(each.__traceback__)
 
 
 def _limit_busy_timeout() -> None:

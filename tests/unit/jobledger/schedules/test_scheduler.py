@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import time_machine
 from celery import current_app
-from django.db import DataError, OperationalError, connection
+from django.db import DataError, OperationalError, ProgrammingError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
@@ -26,6 +26,7 @@ from jobledger.schedules import reconciliation
 from jobledger.schedules.backfills import backfilling
 from jobledger.schedules.backfills.backfilling import Terms
 from jobledger.schedules.due import agenda, due_alone, ledger
+from jobledger.schedules.due.agenda import Agenda
 from jobledger.schedules.scheduler import AHEAD, RETRY_SECONDS, Scheduler
 from tests.unit.builders import override
 from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back
@@ -392,6 +393,26 @@ def test_values_rejected_by_the_database_are_not_an_outage_and_beat_continues(
     assert [scheduler.tick(), scheduler.tick()] == [1.0, 1.0]
     assert caplog.text.count("The database rejected a value written by beat: value too long") == 1
     assert "Waiting for" not in caplog.text
+
+
+@pytest.mark.parametrize("error", [None, ProgrammingError("can't change 'autocommit' now")])
+def test_a_beat_that_was_told_to_end_does_so_even_if_an_error_has_replaced_its_exit(
+    scheduler: Scheduler,
+    error: Exception | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def read_meanwhile() -> Agenda:
+        scheduler.close()  # as the signal's handler does
+        if error:
+            raise error
+        return read()
+
+    read = agenda.read
+    monkeypatch.setattr(agenda, "read", read_meanwhile)
+    with pytest.raises(SystemExit) as end:
+        scheduler.tick()
+    assert (end.value.code, caplog.text) == (None, "")
 
 
 def test_a_tick_that_the_database_rejected_leaves_no_connection_open(

@@ -4,6 +4,7 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,34 @@ def test_a_run_ends_properly_although_the_server_has_ended_the_transaction_of_it
         call_command("probe", stdout=io.StringIO())
     connection.close()
     assert Run.objects.get().status == "succeeded"
+
+
+SLOW_COMMIT = """
+CREATE TEMPORARY TABLE slow (x integer);
+CREATE FUNCTION pg_temp.wait() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM pg_sleep(60); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION pg_temp.wait();
+"""
+
+
+def test_a_job_whose_time_is_over_while_it_commits_does_not_fail_by_what_django_makes_of_that(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django cannot use the connection any more, and raises an error."""
+
+    def commit() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(SLOW_COMMIT)
+            with transaction.atomic():
+                cursor.execute("INSERT INTO slow VALUES (1)")
+
+    monkeypatch.setattr(Command, "time_limit", timedelta(seconds=1))
+    let_it(monkeypatch, commit)
+    run = executed()
+    # The server goes on with it.
+    postgres.close_all()
+    assert (run.status, run.error) == ("timed_out", "")
 
 
 @pytest.mark.parametrize("start", [executed, called])
