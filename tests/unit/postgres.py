@@ -30,6 +30,11 @@ class Server:
         locked = "FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
         return int(self.execute(f"SELECT count(*) {locked}", self._name)[0][0])
 
+    def is_executing(self, statement: str) -> bool:
+        """Whether one of them is executing exactly this."""
+        active = "FROM pg_stat_activity WHERE datname = %s AND state = 'active' AND query = %s"
+        return bool(self.execute(f"SELECT 1 {active}", self._name, statement))
+
     def close_all(self) -> None:
         """Close all connections to the database, as a restart does."""
         others = "FROM pg_stat_activity WHERE datname = %s AND pid != pg_backend_pid()"

@@ -1,9 +1,10 @@
 """Interrupts a job by raising an exception in the thread that executes it.
 
 In the main thread, a signal handler raises it, which also interrupts blocking system calls; in any other
-thread, it is raised the next time that Python code runs there. It is not a subclass of ``Exception``, so a
-job's ``except Exception`` does not catch it, while its ``finally`` blocks run. While a thread waits for a
-coroutine, the coroutine is cancelled instead (``delivered_by``), wherever it waits.
+thread, it is raised the next time that Python code runs there. What a PostgreSQL server is executing for the
+job is cancelled. The exception is not a subclass of ``Exception``, so a job's ``except Exception`` does not
+catch it, while its ``finally`` blocks run. While a thread waits for a coroutine, the coroutine is cancelled
+instead (``delivered_by``), wherever it waits.
 """
 
 import ctypes
@@ -16,8 +17,11 @@ from contextvars import ContextVar
 from types import FrameType
 from uuid import UUID
 
+from django.db import connections
+
 from jobledger.models import Status, Why
 from jobledger.runs import reasons
+from jobledger.runs.lease import statements
 from jobledger.runs.processes import forks
 from jobledger.runs.processes.os_internals import set_handler
 
@@ -66,6 +70,8 @@ class Interrupter:
         self._armed = True
         self._lock = threading.Lock()
         self._deliver: Callable[[JobInterrupt], object] | None = None
+        # A signal's handler finds its thread's own.
+        self._databases = () if self._is_main else connections.all()
 
     def interrupt(self, interrupt: JobInterrupt) -> None:
         """Raise it in the thread, unless the job has finished."""
@@ -79,6 +85,9 @@ class Interrupter:
                 self._deliver(interrupt)
             else:
                 _raise_in_thread(self.thread_id, interrupt)
+                # No Python code runs there while it waits for a statement. Others may have to be interrupted
+                # before the server has answered.
+                threading.Thread(target=statements.cancel, args=[self._databases], daemon=True).start()
 
     def resend(self) -> None:
         """Try again if it could not be raised because the thread was forking."""
@@ -149,6 +158,7 @@ def _raise_pending(signum: int, frame: FrameType | None) -> None:
     while _pending and not forks.is_under_way():
         interrupter, interrupt = _pending.pop(0)
         if interrupter.is_armed:
+            statements.cancel(connections.all(initialized_only=True))
             raise interrupt
 
 
