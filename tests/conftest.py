@@ -91,7 +91,10 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, subprocess.CalledProcessError | subprocess.TimeoutExpired):
         for said in filter(None, (error.stdout, error.stderr)):
-            error.add_note(said.decode(errors="replace") if isinstance(said, bytes) else said)
+            note = said.decode(errors="replace") if isinstance(said, bytes) else said
+            # A fixture that has failed raises the same error for each of its tests.
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
 
 
 def _is_marked(item: pytest.Item, name: str) -> bool:

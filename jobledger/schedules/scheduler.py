@@ -126,6 +126,7 @@ class Scheduler(beat.Scheduler):
 
         If the database can wake beat, the tick waits itself, and returns 0.
         """
+        self._end_if_told()
         try:
             lasting_connections.close_lost()
             if self._may_wait:
@@ -151,12 +152,12 @@ class Scheduler(beat.Scheduler):
         return 0.0
 
     def close(self) -> None:
-        """Called by Celery's handler of SIGTERM, which then raises SystemExit, and at beat's end."""
+        """Called by Celery's handler of SIGTERM and SIGINT, and at beat's end: no tick follows."""
         self._is_to_end = True
         super().close()
 
     def _end_if_told(self) -> None:
-        """The handler raises SystemExit wherever beat is, and an error may have taken its place since.
+        """The handler then raises SystemExit wherever beat is, and an error may have taken its place.
 
         Django, for example, cannot use a connection any more whose COMMIT was interrupted.
         """

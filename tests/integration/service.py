@@ -175,8 +175,9 @@ class Service:
             return process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired as error:
             process.send_signal(signal.SIGABRT)
-            process.wait(STOP_SECONDS)
-            error.add_note(f"It was here, and had said:\n{self.log(name)[-LOG_END:]}")
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+            error.add_note(f"Its log, which ends with where it was:\n{self.log(name)[-LOG_END:]}")
             raise
         finally:
             # What is left in its session, for example a killed worker's children.

@@ -5,10 +5,13 @@ If the process cannot record the end any more, another one does (``handover``).
 """
 
 import os
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from uuid import UUID
 
 from django.db import Error, connection
 
@@ -16,7 +19,7 @@ from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
 from jobledger.models import Run, Status
-from jobledger.outages import is_outage, is_unanswered
+from jobledger.outages import is_outage, is_unanswered, with_causes
 from jobledger.runs import attempts
 from jobledger.runs.execution import abrupt_ends, hygiene
 from jobledger.runs.execution.handover import Abilities, as_bytes, hand_over
@@ -26,7 +29,7 @@ from jobledger.runs.lease.exit_signals import is_exit_deferred
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt
 from jobledger.runs.ledger_connection import job_has_ended, ledger_connection
-from jobledger.runs.outcome import FAILURE, Outcome, outcome_of
+from jobledger.runs.outcome import FAILURE, Outcome, SignalExit, outcome_of, traceback_of
 from jobledger.runs.output.capture import Capture
 from jobledger.runs.processes import announcements, billiard_internals, leftovers
 from jobledger.runs.processes.forks import write_between_forks
@@ -65,6 +68,31 @@ class RunEnd:
     traits: Traits
     """As they were before the job."""
     abilities: Abilities = field(default_factory=Abilities)
+
+    @contextmanager
+    def kept(self, enclosing: Sequence[Run]) -> Iterator[None]:
+        """In the block, the job is executed. What has ended it is raised even if an error has replaced it.
+
+        That is a signal, or an interrupt of one of these runs, the last of which is this one. The job may
+        raise an error as it cleans up, with or without a cause, and so does Django, which cannot use a
+        connection any more whose COMMIT was interrupted. The error is in the job's output. If only a run that
+        the job has called was interrupted, the job's own error counts.
+        """
+        ids = {run.pk for run in enclosing}
+        try:
+            yield
+        except Exception as error:
+            if not _ends_behind(error, ids):
+                raise
+            self._print(error)
+            # In no variable, which would keep the job's frames in memory.
+            raise _ends_behind(error, ids)[0] from None
+
+    def _print(self, error: Exception) -> None:
+        # The job may have closed or replaced the stream.
+        with suppress(Exception):
+            text = secrets.without_secrets(self.run.job, self.run.options, traceback_of(error))
+            sys.stderr.write(f"As the job was ended, it raised an error:\n{text}")
 
     def clean_up(self) -> None:
         """Interrupt the job no more, and undo what it has changed in its process."""
@@ -183,6 +211,15 @@ class RunEnd:
             return
         text = "Run %s of %s ended as %s, but no longer belonged to this process"
         logger.error(text, self.run.pk, self.run.job, outcome.status)
+
+
+def _ends_behind(error: Exception, ids: Collection[UUID]) -> Sequence[JobInterrupt | SignalExit]:
+    """What the error was raised from or during, and what ends these runs, the last one first."""
+    return [
+        each
+        for each in with_causes(error)
+        if isinstance(each, SignalExit) or (isinstance(each, JobInterrupt) and each.run_id in ids)
+    ]
 
 
 def record_unbegun(run: Run, error: BaseException) -> None:

@@ -32,12 +32,7 @@ from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS, RunEnd
 from jobledger.runs.execution.terminal import no_terminal
 from jobledger.runs.execution.threads import Threads
 from jobledger.runs.execution.traits import Traits
-from jobledger.runs.lease.exit_signals import (
-    defer_exit_signals,
-    ends_kept,
-    exit_on_signals,
-    sigint_not_ignored,
-)
+from jobledger.runs.lease.exit_signals import defer_exit_signals, exit_on_signals, sigint_not_ignored
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt, renew_lease
 from jobledger.runs.lease.interrupts import interruptible
 from jobledger.runs.ledger_connection import is_seen_by_others, job_begins, ledger_connection
@@ -266,7 +261,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
                 waits = nullcontext() if taken_over else threads.awaited()
                 exits = nullcontext() if taken_over else exit_functions.called()
                 running = abrupt_ends.running(end.record_exit, by_other_thread=may_beat)
-                with exits, waits, spans.of_attempt(run), running, ends_kept():
+                with exits, waits, spans.of_attempt(run), running, end.kept(_enclosing_runs()):
                     yield
                 outcome = SUCCESS
             finally:

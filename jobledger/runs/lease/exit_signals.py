@@ -7,15 +7,11 @@ once, also while the end of a run is being recorded.
 
 import os
 import signal
-import sys
 import threading
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
-from jobledger.outages import with_causes
-from jobledger.runs.lease.interrupts import JobInterrupt
 from jobledger.runs.outcome import SignalExit
 from jobledger.runs.processes import billiard_internals
 from jobledger.runs.processes.os_internals import handler_of, set_handler
@@ -44,30 +40,6 @@ def exit_on_signals() -> Iterator[None]:
         if _deferred:
             raise SignalExit(_deferred.pop())
         yield
-
-
-@contextmanager
-def ends_kept() -> Iterator[None]:
-    """Raise the interrupt or the ``SignalExit`` that has ended the block, also if an error has replaced it.
-
-    Code of the job that cleans up may raise one, and so does Django, which cannot use a connection any more
-    whose COMMIT was interrupted. The error is in the job's output.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not _ends_behind(error):
-            raise
-        # It may have closed or replaced the stream.
-        with suppress(Exception):
-            sys.stderr.write("As the job was ended, it raised an error:\n")
-            traceback.print_exc()
-        # In no variable, which would keep the job's frames in memory.
-        raise _ends_behind(error)[0] from None
-
-
-def _ends_behind(error: Exception) -> Sequence[JobInterrupt | SignalExit]:
-    return [each for each in with_causes(error) if isinstance(each, JobInterrupt | SignalExit)]
 
 
 def is_exit_deferred() -> bool:

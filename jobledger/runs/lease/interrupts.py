@@ -2,22 +2,23 @@
 
 In the main thread, a signal handler raises it, which also interrupts blocking system calls; in any other
 thread, it is raised the next time that Python code runs there. What a PostgreSQL server is executing for the
-job is cancelled. The exception is not a subclass of ``Exception``, so a job's ``except Exception`` does not
-catch it, while its ``finally`` blocks run. While a thread waits for a coroutine, the coroutine is cancelled
-instead (``delivered_by``), wherever it waits.
+thread is cancelled. The exception is not a subclass of ``Exception``, so a job's ``except Exception`` does
+not catch it, while its ``finally`` blocks run.
+
+While a thread waits for a coroutine, the coroutine is cancelled instead (``delivered_by``), wherever it
+waits, and no statement is.
 """
 
+import _thread
 import ctypes
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import FrameType
 from uuid import UUID
-
-from django.db import connections
 
 from jobledger.models import Status, Why
 from jobledger.runs import reasons
@@ -26,6 +27,8 @@ from jobledger.runs.processes import forks
 from jobledger.runs.processes.os_internals import set_handler
 
 SIGNAL = signal.SIGUSR2
+STUCK_SECONDS = 0.5
+"""If no Python code has run in a thread for so long, it waits for something. Less than ``AGAIN_SECONDS``."""
 
 
 class JobInterrupt(BaseException):
@@ -70,8 +73,8 @@ class Interrupter:
         self._armed = True
         self._lock = threading.Lock()
         self._deliver: Callable[[JobInterrupt], object] | None = None
-        # A signal's handler finds its thread's own.
-        self._databases = () if self._is_main else connections.all()
+        # The job's: the service has a connection of its own.
+        self._databases = statements.databases_of_this_thread()
 
     def interrupt(self, interrupt: JobInterrupt) -> None:
         """Raise it in the thread, unless the job has finished."""
@@ -84,10 +87,23 @@ class Interrupter:
             elif self._deliver is not None:
                 self._deliver(interrupt)
             else:
-                _raise_in_thread(self.thread_id, interrupt)
-                # No Python code runs there while it waits for a statement. Others may have to be interrupted
-                # before the server has answered.
-                threading.Thread(target=statements.cancel, args=[self._databases], daemon=True).start()
+                is_raised = _raise_in_thread(self.thread_id, interrupt)
+                threading.Thread(target=self._cancel_statements_unless, args=[is_raised], daemon=True).start()
+
+    def cancel_statements(self) -> None:
+        """Cancel those that the thread waits for. Takes no time: another thread sends the requests."""
+        if requests := statements.requests_for(self._databases):
+            # Not `threading`, whose own locks this thread may hold.
+            with suppress(RuntimeError):
+                _thread.start_new_thread(statements.cancel, (requests,))
+
+    def _cancel_statements_unless(self, is_raised: threading.Event) -> None:
+        """The same for another thread, in which no Python code runs while it waits for a statement.
+
+        If the interrupt has been raised, the thread may be executing others, to clean up.
+        """
+        if not is_raised.wait(STUCK_SECONDS) and self._armed:
+            statements.cancel(statements.requests_for(self._databases))
 
     def resend(self) -> None:
         """Try again if it could not be raised because the thread was forking."""
@@ -156,18 +172,24 @@ def _is_main() -> bool:
 
 def _raise_pending(signum: int, frame: FrameType | None) -> None:
     while _pending and not forks.is_under_way():
-        interrupter, interrupt = _pending.pop(0)
+        interrupter, interrupt = first = _pending[0]
         if interrupter.is_armed:
-            statements.cancel(connections.all(initialized_only=True))
+            interrupter.cancel_statements()
+        # Only now: another signal may have called this function meanwhile, which would have lost this one.
+        with suppress(ValueError):
+            _pending.remove(first)
+        if interrupter.is_armed:
             raise interrupt
 
 
-def _raise_in_thread(thread_id: int, interrupt: JobInterrupt) -> None:
-    """Python accepts only a class here, so create one that contains the reason."""
-    why, run_id = interrupt.why, interrupt.run_id
+def _raise_in_thread(thread_id: int, interrupt: JobInterrupt) -> threading.Event:
+    """Returns whether it has been raised. Python accepts only a class here, so create one with the reason."""
+    why, run_id, is_raised = interrupt.why, interrupt.run_id, threading.Event()
 
     def init(self: JobInterrupt) -> None:
         JobInterrupt.__init__(self, why, run_id=run_id)
+        is_raised.set()
 
     kind = type(type(interrupt).__name__, (type(interrupt),), {"__init__": init})
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(kind))
+    return is_raised

@@ -1,35 +1,74 @@
 """Cancels what a PostgreSQL server is executing for a job that is being ended.
 
-The server would notice that nobody waits for a result only once it has it. Until then, which may take hours,
-it would hold the statement's locks, and change what the next run works with.
+The server notices that nobody waits for a result any more only once it has it. Until then, which may take
+hours, it holds the statement's locks, and changes what the next run works with.
 
-psycopg 3 itself does the same at Ctrl-C and at a SystemExit. With another driver, nothing is cancelled.
+This is about the connections of the job's own thread, and needs psycopg 3 with libpq 17, whose requests block
+no other thread. psycopg itself cancels statements at Ctrl-C and at a SystemExit.
 """
 
-from collections.abc import Iterable
+import select
+import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-CANCEL_SECONDS = 2.0
-"""How long the server may take to accept the request."""
+from jobledger.escapes import line_logger
+
+logger = line_logger(__name__)
+
+CANCEL_SECONDS = 5.0
+"""How long the server may take to accept a request."""
+# Numbers of libpq: the status of a connection that waits for a result, and the states of a request.
 _ACTIVE = 1
-"""What libpq calls the transaction status of a connection that waits for a result."""
+_FAILED, _READING, _WRITING = range(3)
 
 
-def cancel(databases: Iterable[BaseDatabaseWrapper]) -> None:
-    """Cancel the statement that each of them waits for, from any thread or signal handler; never raises."""
-    for each in databases:
-        # Whatever the server says, the job ends.
+def databases_of_this_thread() -> Sequence[BaseDatabaseWrapper]:
+    """As this thread uses them at the moment, whether they are connected or not."""
+    found = list[BaseDatabaseWrapper]()
+    for alias in connections:
+        # Such as a driver that is not installed. Whoever needs it will be told.
         with suppress(Exception):
-            _cancel(each.connection)
+            found.append(connections[alias])
+    return found
 
 
-def _cancel(driver: Any) -> None:
-    connection = getattr(driver, "pgconn", None)
-    if connection is None or connection.transaction_status != _ACTIVE:
-        return
-    # Raises an exception with a libpq before 17, which would block all threads until it is connected.
-    connection.cancel_conn()
-    driver.cancel_safe(timeout=CANCEL_SECONDS)
+def requests_for(databases: Iterable[BaseDatabaseWrapper]) -> Sequence[Any]:
+    """What cancels the statements that these wait for; to be sent by ``cancel``.
+
+    Takes no time and no locks, so that a signal handler can call it. The requests remain valid when Django
+    closes the connections, which it does if it cannot use them any more.
+    """
+    found = list[Any]()
+    for each in databases:
+        # Such as another driver, an older libpq, or a connection that is being closed.
+        with suppress(Exception):
+            connection: Any = each.connection
+            if connection.pgconn.transaction_status == _ACTIVE:
+                found.append(connection.pgconn.cancel_conn())
+    return found
+
+
+def cancel(requests: Iterable[Any]) -> None:
+    """Send the requests, and wait until the server has accepted them."""
+    for request in requests:
+        try:
+            _send(request)
+        except Exception as error:  # noqa: BLE001 - of any driver; the job ends all the same
+            logger.warning("PostgreSQL goes on with a statement of a job that has ended: %s", error)
+
+
+def _send(request: Any) -> None:
+    until = time.monotonic() + CANCEL_SECONDS
+    request.start()
+    while (state := request.poll()) in (_READING, _WRITING):
+        waiter = select.poll()
+        waiter.register(request.socket, select.POLLIN if state == _READING else select.POLLOUT)
+        if not waiter.poll(max(0.0, until - time.monotonic()) * 1000):
+            raise TimeoutError(f"it has not accepted to cancel it within {CANCEL_SECONDS:g} s")
+    if state == _FAILED:
+        raise ConnectionError("it could not be asked to cancel it")

@@ -1,24 +1,31 @@
 """The end of a run is recorded, whatever ends it."""
 
+import io
 import logging
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from unittest.mock import Mock
 
 import pytest
+from django.core.management import call_command
 from django.db import OperationalError
 from pytest_django import Settings
 
-from jobledger.models import Run, RunOutput, Trigger
+from jobledger.models import Reason, Run, RunOutput, Trigger, Why
 from jobledger.runs import attempts, overlap
 from jobledger.runs.execution import abrupt_ends, runner
 from jobledger.runs.execution.run_end import RunEnd
 from jobledger.runs.execution.threads import Threads
+from jobledger.runs.lease import interrupts
+from jobledger.runs.lease.interrupts import JobCancelled
 from jobledger.runs.processes.leftovers import Leftover
 from jobledger.runs.processes.process_tree import ProcessTree
+from tests.probes.management.commands import choosing
 from tests.probes.management.commands.probe import Command
 from tests.unit.builders import override
 
@@ -66,6 +73,103 @@ def executed(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> Run
 
 def output_of(run: Run) -> str:
     return "".join(each.text for each in RunOutput.objects.filter(run=run).order_by("number"))
+
+
+def cancel_this_run() -> None:
+    run, interrupter = runner.current_run(), interrupts.of_this_thread()
+    assert run is not None
+    assert interrupter is not None
+    interrupter.interrupt(JobCancelled(Why.of(Reason.USER, user="ann"), run_id=run.pk))
+
+
+def terminate_this_process() -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("end", "expected"), [(cancel_this_run, "cancelled: user"), (terminate_this_process, "failed: signal")]
+)
+@pytest.mark.parametrize("has_cause", [True, False])
+def test_an_error_of_its_cleanup_is_in_the_output_and_does_not_replace_what_has_ended_a_job(
+    monkeypatch: pytest.MonkeyPatch, end: Callable[[], None], expected: str, *, has_cause: bool
+) -> None:
+    def work() -> None:
+        try:
+            end()
+        except (JobCancelled, SystemExit) as error:
+            raise ValueError("not cleaned up") from error if has_cause else None
+
+    run = executed(monkeypatch, work)
+    run.refresh_from_db()
+    assert f"{run.status}: {run.reason}" == expected
+    assert "As the job was ended, it raised an error:\nTraceback" in output_of(run)
+    assert "ValueError: not cleaned up\n" in output_of(run)
+
+
+@pytest.mark.django_db
+def test_secrets_in_such_an_error_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def handle(*args: object, **options: object) -> None:
+        try:
+            terminate_this_process()
+        finally:
+            raise ValueError(f"not {options['api_key']}")
+
+    monkeypatch.setattr(choosing.Command, "handle", handle)
+    run = Run.objects.create(job="choosing", options={"api_key": "hunter2"}, trigger=Trigger.CELERY)
+    runner.execute(run.pk, worker="w")
+    assert "ValueError: not ********\n" in output_of(run)
+
+
+@pytest.mark.django_db
+def test_a_job_that_has_caught_what_was_to_end_it_fails_with_what_it_raises_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> None:
+        with suppress(SystemExit):
+            terminate_this_process()
+        raise ValueError("later")
+
+    run = executed(monkeypatch, work)
+    run.refresh_from_db()
+    assert (run.reason, run.error) == ("exception", "ValueError: later")
+
+
+@pytest.mark.django_db
+def test_a_job_fails_with_its_own_error_if_only_a_job_that_it_has_called_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def handle(command: Command, *args: object, **options: object) -> None:
+        if command.run is not None and command.run.parent_id is not None:
+            cancel_this_run()
+        call_command("probe", stdout=io.StringIO(), stderr=io.StringIO())
+
+    monkeypatch.setattr(Command, "handle", handle)
+    run = Run.objects.create(job="probe", trigger=Trigger.CELERY)
+    runner.execute(run.pk, worker="w")
+    run.refresh_from_db()
+    assert (run.status, run.reason, run.error) == ("failed", "command_error", "probe: Cancelled by ann.")
+    assert Run.objects.get(parent=run).status == "cancelled"
+    assert "As the job was ended" not in output_of(run)
+
+
+@pytest.mark.django_db
+def test_the_end_of_the_outer_job_is_that_of_the_job_that_it_has_called_too_even_if_that_raises_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def handle(command: Command, *args: object, **options: object) -> None:
+        if command.run is not None and command.run.parent_id is not None:
+            outer = Run.objects.get(pk=command.run.parent_id)
+            try:
+                raise JobCancelled(Why.of(Reason.USER, user="ann"), run_id=outer.pk)
+            finally:
+                raise ValueError("not cleaned up")
+        call_command("probe", stdout=io.StringIO(), stderr=io.StringIO())
+
+    monkeypatch.setattr(Command, "handle", handle)
+    run = Run.objects.create(job="probe", trigger=Trigger.CELERY)
+    runner.execute(run.pk, worker="w")
+    assert set(Run.objects.values_list("status", flat=True)) == {"cancelled"}
 
 
 @pytest.mark.django_db

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -15,7 +14,7 @@ from django.db import OperationalError
 from pytest_django import Settings
 
 from jobledger.jobs.registry import Job
-from jobledger.models import Run, RunOutput, Trigger
+from jobledger.models import Run, Trigger
 from jobledger.runs import attempts
 from jobledger.runs.execution import runner
 from jobledger.runs.lease.exit_signals import EXIT_SIGNALS, defer_exit_signals, exit_on_signals
@@ -69,37 +68,6 @@ def test_a_job_that_a_signal_ends_fails_with_the_signal_as_the_reason(
     )
     assert run.reason_details["signal"] == number.name
     assert replaced == ["replaced"]
-
-
-@pytest.mark.django_db
-def test_an_error_of_its_cleanup_is_in_the_output_and_does_not_take_the_place_of_what_has_ended_a_job(
-    monkeypatch: pytest.MonkeyPatch, replaced: Replaced
-) -> None:
-    def work() -> None:
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except BaseException as error:
-            raise ValueError("not cleaned up") from error
-
-    run = executed(monkeypatch, work)
-    assert (run.status, run.reason, run.exit_code) == ("failed", "signal", 143)
-    output = "".join(RunOutput.objects.filter(run=run).in_order().values_list("text", flat=True))
-    assert "As the job was ended, it raised an error:" in output
-    assert "ValueError: not cleaned up" in output
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("error", [ValueError("later"), SystemExit(3)])
-def test_a_job_that_has_caught_what_was_to_end_it_fails_by_whatever_it_raises_later(
-    monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    def work() -> None:
-        with suppress(SystemExit):
-            signal.raise_signal(signal.SIGTERM)
-        raise error
-
-    run = executed(monkeypatch, work)
-    assert run.reason == ("exception" if isinstance(error, ValueError) else "exit_code")
 
 
 @pytest.mark.django_db

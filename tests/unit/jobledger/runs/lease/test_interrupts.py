@@ -67,6 +67,26 @@ def test_interrupting_an_outer_job_ends_the_inner_job_too() -> None:
             time.sleep(30)
 
 
+def test_a_signal_during_the_handling_of_another_loses_no_interrupt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def signal_again(interrupter: Interrupter) -> None:
+        monkeypatch.setattr(Interrupter, "cancel_statements", lambda interrupter: None)
+        signal.raise_signal(interrupts.SIGNAL)
+
+    monkeypatch.setattr(Interrupter, "cancel_statements", signal_again)
+    first, second = cancelled(), cancelled()
+    caught: list[JobInterrupt] = []
+    with interruptible() as interrupter:
+        interrupts._pending += [(interrupter, first), (interrupter, second)]
+        for _ in range(2):
+            try:
+                signal.raise_signal(interrupts.SIGNAL)
+            except JobInterrupt as interrupt:
+                caught.append(interrupt)
+    assert caught == [first, second]
+
+
 # Python warns of forks in a process with threads, which is what this test is about.
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_an_interrupt_during_a_fork_is_raised_after_the_fork() -> None:
