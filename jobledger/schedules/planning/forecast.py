@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 from jobledger.jobs.declaration import Misfire, PausedSlots
@@ -21,6 +21,8 @@ from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, Window, ne
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR = 3_600_000_000
+MAX_KEPT = 500
+"""Rules whose slots are kept: as many as a page shows schedules."""
 _NEVER = (datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH) // RESOLUTION
 # Times are integers, in microseconds: a forecast of many schedules compares hundreds of thousands of them.
 _Span = tuple[int, int]
@@ -40,7 +42,6 @@ class Forecast:
     def __init__(self, edges: Sequence[datetime]) -> None:
         """The edges are sorted, and the first one is now."""
         self._edges = [_number(edge) for edge in edges]
-        self._slots = cache(self._slots_of)
         self._counts = cache(self._counts_of)
 
     def starts(
@@ -98,7 +99,9 @@ class Forecast:
         if isinstance(rule, Interval) and (end - begin) // _length(rule.every) > len(self._edges):
             yield from self._counted_on_grid(rule, span, delay)
             return
-        slots = self._slots(rule, -(-delay // _HOUR))
+        # In whole hours: schedules with different jitter share them, and so do forecasts of the same hour.
+        since, until = self._edges[0] - delay, self._edges[-1]
+        slots = _slots(rule, since // _HOUR * _HOUR, -(-until // _HOUR) * _HOUR)
         within = bisect_left(slots, begin), bisect_left(slots, end)
         if within[1] - within[0] <= len(self._edges):
             yield from ((slot + delay, 1) for slot in slots[slice(*within)])
@@ -121,16 +124,17 @@ class Forecast:
             if low < high:
                 yield anchor + low * every + delay, high - low
 
-    def _slots_of(self, rule: Rule, hours: int) -> list[int]:
-        """All slots that schedules with this rule may need, if their jitter is at most this many hours."""
-        after = _time(self._edges[0] - hours * _HOUR) - RESOLUTION
-        return [_number(slot) for slot in rule.between(after, _time(self._edges[-1]))]
-
     def _add(self, found: dict[int, tuple[int, int]], first: int, count: int) -> None:
         place = bisect_right(self._edges, first) - 1
         if 0 <= place < len(self._edges) - 1:
             known = found.get(place, (first, 0))
             found[place] = min(first, known[0]), count + known[1]
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _slots(rule: Rule, since: int, until: int) -> Sequence[int]:
+    """The slots from ``since`` on and before ``until``. An open page asks for the same again and again."""
+    return [_number(slot) for slot in rule.between(_time(since) - RESOLUTION, _time(until))]
 
 
 def _shared(rule: Rule) -> Rule:

@@ -1,9 +1,10 @@
 """A forecast counts the runs that beat would start, consistent with the simulation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -57,6 +58,40 @@ def paused(since: float, until: float | None, on_resume: PausedSlots = PausedSlo
 )
 def test_a_span_includes_its_start_but_not_its_end(rule: Rule, expected: list[int]) -> None:
     assert counts(rule) == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (cron("10 * * * *"), [1, 1, 1, 1]),
+        (cron("17 12 * * *"), [1, 0, 0, 0]),
+        (cron("17 16 * * *"), [0, 0, 0, 0]),
+        (cron("16 12 * * *"), [0, 0, 0, 0]),
+    ],
+)
+def test_so_does_one_that_does_not_begin_with_an_hour(rule: Rule, expected: list[int]) -> None:
+    assert counts(rule, bounds=edges(4, begin=NOW + timedelta(minutes=17))) == expected
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted(Clocked):
+    """Notes how often it is evaluated."""
+
+    times: ClassVar[list[datetime]] = []
+
+    def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
+        self.times.append(after)
+        return super().between(after, until)
+
+
+def test_an_open_page_evaluates_a_rule_once_an_hour() -> None:
+    rule = Noted(at=NOW + 2 * HOUR)
+    Noted.times.clear()
+    evaluated = list[int]()
+    for minutes in 1, 30, 59, 61, 62:
+        counts(rule, bounds=edges(4, begin=NOW + timedelta(minutes=minutes)))
+        evaluated.append(len(Noted.times))
+    assert evaluated == [1, 1, 1, 2, 2]
 
 
 def test_the_first_start_of_a_span_is_known() -> None:
