@@ -93,6 +93,11 @@ def ledger_connection() -> Iterator[bool]:
             yield usual.in_atomic_block
 
 
+def is_own(database: BaseDatabaseWrapper) -> bool:
+    """Whether it is this thread's connection of the service, and not one of the job's."""
+    return database is _own.connection
+
+
 def is_seen_by_others() -> bool:
     """Whether other threads see what this one writes, since it is in no transaction of its caller."""
     usual = connections[router.db_for_write(Run)]

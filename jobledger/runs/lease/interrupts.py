@@ -73,8 +73,8 @@ class Interrupter:
         self._armed = True
         self._lock = threading.Lock()
         self._deliver: Callable[[JobInterrupt], object] | None = None
-        # The job's: the service has a connection of its own.
-        self._databases = statements.databases_of_this_thread()
+        # The main thread looks up what it has used by then: to load the drivers of all databases takes time.
+        self._databases = () if self._is_main else statements.all_of_this_thread()
 
     def interrupt(self, interrupt: JobInterrupt) -> None:
         """Raise it in the thread, unless the job has finished."""
@@ -90,15 +90,8 @@ class Interrupter:
                 is_raised = _raise_in_thread(self.thread_id, interrupt)
                 threading.Thread(target=self._cancel_statements_unless, args=[is_raised], daemon=True).start()
 
-    def cancel_statements(self) -> None:
-        """Cancel those that the thread waits for. Takes no time: another thread sends the requests."""
-        if requests := statements.requests_for(self._databases):
-            # Not `threading`, whose own locks this thread may hold.
-            with suppress(RuntimeError):
-                _thread.start_new_thread(statements.cancel, (requests,))
-
     def _cancel_statements_unless(self, is_raised: threading.Event) -> None:
-        """The same for another thread, in which no Python code runs while it waits for a statement.
+        """Cancel those of a thread in which no Python code runs, because it waits for them.
 
         If the interrupt has been raised, the thread may be executing others, to clean up.
         """
@@ -174,12 +167,20 @@ def _raise_pending(signum: int, frame: FrameType | None) -> None:
     while _pending and not forks.is_under_way():
         interrupter, interrupt = first = _pending[0]
         if interrupter.is_armed:
-            interrupter.cancel_statements()
+            _cancel_statements()
         # Only now: another signal may have called this function meanwhile, which would have lost this one.
         with suppress(ValueError):
             _pending.remove(first)
         if interrupter.is_armed:
             raise interrupt
+
+
+def _cancel_statements() -> None:
+    """Cancel those that this thread waits for. Takes no time: another thread sends the requests."""
+    if requests := statements.requests_for(statements.used_by_this_thread()):
+        # Not `threading`, whose own locks this thread may hold.
+        with suppress(RuntimeError):
+            _thread.start_new_thread(statements.cancel, (requests,))
 
 
 def _raise_in_thread(thread_id: int, interrupt: JobInterrupt) -> threading.Event:

@@ -17,6 +17,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobledger.escapes import line_logger
+from jobledger.runs.ledger_connection import is_own
 
 logger = line_logger(__name__)
 
@@ -27,8 +28,13 @@ _ACTIVE = 1
 _FAILED, _READING, _WRITING = range(3)
 
 
-def databases_of_this_thread() -> Sequence[BaseDatabaseWrapper]:
-    """As this thread uses them at the moment, whether they are connected or not."""
+def used_by_this_thread() -> Sequence[BaseDatabaseWrapper]:
+    """The databases that a job in this thread has used."""
+    return [each for each in connections.all(initialized_only=True) if not is_own(each)]
+
+
+def all_of_this_thread() -> Sequence[BaseDatabaseWrapper]:
+    """Those that a job in this thread may use, for another thread, which cannot look them up later."""
     found = list[BaseDatabaseWrapper]()
     for alias in connections:
         # Such as a driver that is not installed. Whoever needs it will be told.

@@ -70,11 +70,11 @@ def test_interrupting_an_outer_job_ends_the_inner_job_too() -> None:
 def test_a_signal_during_the_handling_of_another_loses_no_interrupt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def signal_again(interrupter: Interrupter) -> None:
-        monkeypatch.setattr(Interrupter, "cancel_statements", lambda interrupter: None)
+    def signal_again() -> None:
+        monkeypatch.setattr(interrupts, "_cancel_statements", lambda: None)
         signal.raise_signal(interrupts.SIGNAL)
 
-    monkeypatch.setattr(Interrupter, "cancel_statements", signal_again)
+    monkeypatch.setattr(interrupts, "_cancel_statements", signal_again)
     first, second = cancelled(), cancelled()
     caught: list[JobInterrupt] = []
     with interruptible() as interrupter:

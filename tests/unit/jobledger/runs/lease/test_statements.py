@@ -162,4 +162,4 @@ def test_a_database_that_this_process_cannot_use_is_left_out(monkeypatch: pytest
             return alias
 
     monkeypatch.setattr(statements, "connections", Connections(default=None, other=None))
-    assert list[object](statements.databases_of_this_thread()) == ["default"]
+    assert list[object](statements.all_of_this_thread()) == ["default"]
