@@ -159,7 +159,7 @@ class Scheduler(beat.Scheduler):
     def _end_if_told(self) -> None:
         """The handler then raises SystemExit wherever beat is, and an error may have taken its place.
 
-        Django, for example, cannot use a connection any more whose COMMIT was interrupted.
+        Django, for example, can no longer use a connection whose COMMIT was interrupted.
         """
         if self._is_to_end:
             raise SystemExit

@@ -74,9 +74,9 @@ class RunEnd:
         """In the block, the job is executed. What has ended it is raised even if an error has replaced it.
 
         That is a signal, or an interrupt of one of these runs, the last of which is this one. The job may
-        raise an error as it cleans up, with or without a cause, and so does Django, which cannot use a
-        connection any more whose COMMIT was interrupted. The error is in the job's output. If only a run that
-        the job has called was interrupted, the job's own error counts.
+        raise an error as it cleans up, with or without a cause, and so does Django, which can no longer use a
+        connection whose COMMIT was interrupted. The error is in the job's output. If only a run that the job
+        has called was interrupted, the job's own error counts, and so does an exit of its own.
         """
         ids = {run.pk for run in enclosing}
         try:
@@ -85,7 +85,6 @@ class RunEnd:
             if not _ends_behind(error, ids):
                 raise
             self._print(error)
-            # In no variable, which would keep the job's frames in memory.
             raise _ends_behind(error, ids)[0] from None
 
     def _print(self, error: Exception) -> None:
@@ -214,7 +213,7 @@ class RunEnd:
 
 
 def _ends_behind(error: Exception, ids: Collection[UUID]) -> Sequence[JobInterrupt | SignalExit]:
-    """What the error was raised from or during, and what ends these runs, the last one first."""
+    """Those that the error was raised from or during, and that end these runs, the last one first."""
     return [
         each
         for each in with_causes(error)

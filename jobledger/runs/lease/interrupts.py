@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import FrameType
+from typing import Any
 from uuid import UUID
 
 from jobledger.models import Status, Why
@@ -88,7 +89,7 @@ class Interrupter:
                 self._deliver(interrupt)
             else:
                 is_raised = _raise_in_thread(self.thread_id, interrupt)
-                threading.Thread(target=self._cancel_statements_unless, args=[is_raised], daemon=True).start()
+                _in_new_thread(self._cancel_statements_unless, is_raised)
 
     def _cancel_statements_unless(self, is_raised: threading.Event) -> None:
         """Cancel those of a thread in which no Python code runs, because it waits for them.
@@ -167,20 +168,25 @@ def _raise_pending(signum: int, frame: FrameType | None) -> None:
     while _pending and not forks.is_under_way():
         interrupter, interrupt = first = _pending[0]
         if interrupter.is_armed:
-            _cancel_statements()
-        # Only now: another signal may have called this function meanwhile, which would have lost this one.
+            _cancel_statements(frame)
+        # Not before: another signal may have called this function meanwhile.
         with suppress(ValueError):
             _pending.remove(first)
         if interrupter.is_armed:
             raise interrupt
 
 
-def _cancel_statements() -> None:
-    """Cancel those that this thread waits for. Takes no time: another thread sends the requests."""
-    if requests := statements.requests_for(statements.used_by_this_thread()):
-        # Not `threading`, whose own locks this thread may hold.
-        with suppress(RuntimeError):
-            _thread.start_new_thread(statements.cancel, (requests,))
+def _cancel_statements(frame: FrameType | None) -> None:
+    """Cancel those that this thread waits for there. Takes no time: another thread sends the requests."""
+    if statements.is_plain_query(frame):
+        requests = statements.requests_for(statements.used_by_this_thread())
+        _in_new_thread(statements.cancel, requests)
+
+
+def _in_new_thread(function: Callable[[Any], None], argument: Any) -> None:
+    """Not by `threading`, whose own locks this thread may hold. If there is no thread left, do nothing."""
+    with suppress(RuntimeError):
+        _thread.start_new_thread(function, (argument,))
 
 
 def _raise_in_thread(thread_id: int, interrupt: JobInterrupt) -> threading.Event:

@@ -5,13 +5,18 @@ hours, it holds the statement's locks, and changes what the next run works with.
 
 This is about the connections of the job's own thread, and needs psycopg 3 with libpq 17, whose requests block
 no other thread. psycopg itself cancels statements at Ctrl-C and at a SystemExit.
+
+The server takes a request for whatever the connection is executing by then, which must not be a statement of
+the job's cleanup. After a plain query that was interrupted in the main thread, psycopg cannot use the
+connection any more. After a COPY, for example, it can, so that is left alone.
 """
 
 import select
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from types import FrameType
+from typing import Any, cast
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -26,6 +31,17 @@ CANCEL_SECONDS = 5.0
 # Numbers of libpq: the status of a connection that waits for a result, and the states of a request.
 _ACTIVE = 1
 _FAILED, _READING, _WRITING = range(3)
+_PLAIN = ("execute", "commit", "rollback", "fetchone", "fetchmany", "fetchall")
+"""The methods of psycopg that execute one. A server-side cursor also fetches by one."""
+
+
+def is_plain_query(frame: FrameType | None) -> bool:
+    """Whether psycopg is waiting for one in this frame, or in one of those that it was called by."""
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "psycopg.connection" and frame.f_code.co_name == "wait":
+            return frame.f_back is not None and frame.f_back.f_code.co_name in _PLAIN
+        frame = frame.f_back
+    return False
 
 
 def used_by_this_thread() -> Sequence[BaseDatabaseWrapper]:
@@ -53,9 +69,10 @@ def requests_for(databases: Iterable[BaseDatabaseWrapper]) -> Sequence[Any]:
     for each in databases:
         # Such as another driver, an older libpq, or a connection that is being closed.
         with suppress(Exception):
-            connection: Any = each.connection
-            if connection.pgconn.transaction_status == _ACTIVE:
-                found.append(connection.pgconn.cancel_conn())
+            pgconn = cast("Any", each.connection).pgconn
+            # In a pipeline, psycopg uses the connection again.
+            if pgconn.transaction_status == _ACTIVE and not pgconn.pipeline_status:
+                found.append(pgconn.cancel_conn())
     return found
 
 

@@ -22,7 +22,8 @@ from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, Window, ne
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR = 3_600_000_000
 MAX_KEPT = 500
-"""Rules whose slots are kept: as many as a page shows schedules."""
+"""Rules whose slots are kept: as many as the home shows schedules. Each has at most 1,500 in a day."""
+MAX_KEPT_RANGE = 25 * _HOUR
 _NEVER = (datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH) // RESOLUTION
 # Times are integers, in microseconds: a forecast of many schedules compares hundreds of thousands of them.
 _Span = tuple[int, int]
@@ -42,7 +43,7 @@ class Forecast:
     def __init__(self, edges: Sequence[datetime]) -> None:
         """The edges are sorted, and the first one is now."""
         self._edges = [_number(edge) for edge in edges]
-        self._counts = cache(self._counts_of)
+        self._slots, self._counts = cache(_slots), cache(self._counts_of)
 
     def starts(
         self,
@@ -96,12 +97,14 @@ class Forecast:
     def _counted(self, rule: Rule, span: _Span, delay: int) -> Iterator[tuple[int, int]]:
         """Yield the first start and the number of starts, for a single slot or several in the same span."""
         begin, end = span
-        if isinstance(rule, Interval) and (end - begin) // _length(rule.every) > len(self._edges):
+        many = (self._edges[-1] - self._edges[0]) // len(self._edges)
+        if isinstance(rule, Interval) and _length(rule.every) < many:
             yield from self._counted_on_grid(rule, span, delay)
             return
         # In whole hours: schedules with different jitter share them, and so do forecasts of the same hour.
         since, until = self._edges[0] - delay, self._edges[-1]
-        slots = _slots(rule, since // _HOUR * _HOUR, -(-until // _HOUR) * _HOUR)
+        since, until = since // _HOUR * _HOUR, -(-until // _HOUR) * _HOUR
+        slots = (_kept_slots if until - since <= MAX_KEPT_RANGE else self._slots)(rule, since, until)
         within = bisect_left(slots, begin), bisect_left(slots, end)
         if within[1] - within[0] <= len(self._edges):
             yield from ((slot + delay, 1) for slot in slots[slice(*within)])
@@ -131,10 +134,13 @@ class Forecast:
             found[place] = min(first, known[0]), count + known[1]
 
 
-@lru_cache(maxsize=MAX_KEPT)
 def _slots(rule: Rule, since: int, until: int) -> Sequence[int]:
-    """The slots from ``since`` on and before ``until``. An open page asks for the same again and again."""
+    """The slots from ``since`` on and before ``until``."""
     return [_number(slot) for slot in rule.between(_time(since) - RESOLUTION, _time(until))]
+
+
+_kept_slots = lru_cache(maxsize=MAX_KEPT)(_slots)
+"""The same for a day at most. An open page asks for the same again and again."""
 
 
 def _shared(rule: Rule) -> Rule:

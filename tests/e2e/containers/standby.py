@@ -54,14 +54,13 @@ class Servers:
         """
         with _connected(self.ports[1]) as server:
             ((receiver,),) = server.execute("SELECT pid FROM pg_stat_wal_receiver").fetchall()
-        self._signal_in_standby("STOP", receiver)
+        in_standby = ("exec", "--user", "postgres", self.standby, "bash", "-c")
+        docker(*in_standby, f"kill -STOP {receiver}")
         try:
             yield
         finally:
-            self._signal_in_standby("CONT", receiver)
-
-    def _signal_in_standby(self, name: str, pid: object) -> None:
-        docker("exec", "--user", "postgres", self.standby, "bash", "-c", f"kill -{name} {pid}")
+            # It may have ended.
+            docker(*in_standby, f"kill -CONT {receiver} || true")
 
     def promote(self) -> None:
         """Make the standby accept writes."""

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from types import FrameType
 
 import pytest
 
@@ -70,8 +71,8 @@ def test_interrupting_an_outer_job_ends_the_inner_job_too() -> None:
 def test_a_signal_during_the_handling_of_another_loses_no_interrupt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def signal_again() -> None:
-        monkeypatch.setattr(interrupts, "_cancel_statements", lambda: None)
+    def signal_again(frame: FrameType | None) -> None:
+        monkeypatch.setattr(interrupts, "_cancel_statements", lambda frame: None)
         signal.raise_signal(interrupts.SIGNAL)
 
     monkeypatch.setattr(interrupts, "_cancel_statements", signal_again)

@@ -79,6 +79,26 @@ def test_one_of_the_service_goes_on(postgres: Server, monkeypatch: pytest.Monkey
 CLEANUP = f"SELECT pg_sleep({2 * STUCK_SECONDS})"
 
 
+@pytest.mark.django_db(transaction=True)
+def test_nor_does_one_of_the_cleanup_after_a_copy_which_leaves_the_connection_usable(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(statements, "cancel", sent.append)
+    cleaned_up = []
+    with pytest.raises(JobCancelled), interruptible() as interrupter, connection.cursor() as cursor:  # noqa: PT012
+        try:
+            with cursor.copy("COPY (SELECT generate_series(1, 1000000)) TO STDOUT") as copy:
+                interrupter.interrupt(cancelled())
+                for _ in copy:
+                    pass
+        finally:
+            execute("SELECT 1")
+            cleaned_up.append(True)
+    connection.close()
+    assert (cleaned_up, sent) == ([True], [])
+
+
 class JobInThread:
     """Does something until it is interrupted, and then executes a statement to clean up."""
 
@@ -136,9 +156,14 @@ def requests_for(driver: Any) -> list[Any]:
         None,
         SimpleNamespace(),
         SimpleNamespace(pgconn=Mock(transaction_status=0)),
-        SimpleNamespace(pgconn=Mock(transaction_status=1, cancel_conn=Mock(side_effect=NotImplementedError))),
+        SimpleNamespace(pgconn=Mock(transaction_status=1, pipeline_status=1)),
+        SimpleNamespace(
+            pgconn=Mock(
+                transaction_status=1, pipeline_status=0, cancel_conn=Mock(side_effect=NotImplementedError)
+            )
+        ),
     ],
-    ids=["no connection", "another driver", "nothing to cancel", "libpq is too old"],
+    ids=["no connection", "another driver", "nothing to cancel", "a pipeline", "libpq is too old"],
 )
 def test_where_there_is_nothing_to_cancel_or_no_way_to_do_so_nothing_happens(driver: Any) -> None:
     assert requests_for(driver) == []

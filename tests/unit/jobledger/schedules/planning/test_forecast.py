@@ -69,7 +69,7 @@ def test_a_span_includes_its_start_but_not_its_end(rule: Rule, expected: list[in
         (cron("16 12 * * *"), [0, 0, 0, 0]),
     ],
 )
-def test_so_does_one_that_does_not_begin_with_an_hour(rule: Rule, expected: list[int]) -> None:
+def test_so_does_one_that_does_not_begin_on_the_hour(rule: Rule, expected: list[int]) -> None:
     assert counts(rule, bounds=edges(4, begin=NOW + timedelta(minutes=17))) == expected
 
 
