@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+import pytest
 from django.db import connection
 
 
@@ -49,3 +50,12 @@ def server() -> Iterator[Server]:
     wanted = {name: parameters[name] for name in ("dbname", "user", "password", "host", "port")}
     with psycopg.connect(**wanted, autocommit=True) as other:
         yield Server(other)
+
+
+@contextmanager
+def server_or_skip(why: str) -> Iterator[Server]:
+    """The same, if it is PostgreSQL. Otherwise, skip the test, and say why it needs one."""
+    if connection.vendor != "postgresql":
+        pytest.skip(why)
+    with server() as found:
+        yield found

@@ -190,7 +190,7 @@ def _in_new_thread(function: Callable[[Any], None], argument: Any) -> None:
 
 
 def _raise_in_thread(thread_id: int, interrupt: JobInterrupt) -> threading.Event:
-    """Returns whether it has been raised. Python accepts only a class here, so create one with the reason."""
+    """Returns what is set once it is raised. Python accepts only a class here: create one with the reason."""
     why, run_id, is_raised = interrupt.why, interrupt.run_id, threading.Event()
 
     def init(self: JobInterrupt) -> None:

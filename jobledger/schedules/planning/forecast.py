@@ -21,9 +21,8 @@ from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, Window, ne
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR = 3_600_000_000
-MAX_KEPT = 500
-"""Rules whose slots are kept: as many as the home shows schedules. Each has at most 1,500 in a day."""
-MAX_KEPT_RANGE = 25 * _HOUR
+MAX_KEPT, MAX_KEPT_RANGE = 500, 25 * _HOUR
+"""Of how many rules slots are kept, as many as the home shows schedules, and for how long a time at most."""
 _NEVER = (datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH) // RESOLUTION
 # Times are integers, in microseconds: a forecast of many schedules compares hundreds of thousands of them.
 _Span = tuple[int, int]
@@ -97,13 +96,12 @@ class Forecast:
     def _counted(self, rule: Rule, span: _Span, delay: int) -> Iterator[tuple[int, int]]:
         """Yield the first start and the number of starts, for a single slot or several in the same span."""
         begin, end = span
-        many = (self._edges[-1] - self._edges[0]) // len(self._edges)
-        if isinstance(rule, Interval) and _length(rule.every) < many:
+        length = self._edges[-1] - self._edges[0]
+        if isinstance(rule, Interval) and length // _length(rule.every) > len(self._edges):
             yield from self._counted_on_grid(rule, span, delay)
             return
         # In whole hours: schedules with different jitter share them, and so do forecasts of the same hour.
-        since, until = self._edges[0] - delay, self._edges[-1]
-        since, until = since // _HOUR * _HOUR, -(-until // _HOUR) * _HOUR
+        since, until = (self._edges[0] - delay) // _HOUR * _HOUR, -(-self._edges[-1] // _HOUR) * _HOUR
         slots = (_kept_slots if until - since <= MAX_KEPT_RANGE else self._slots)(rule, since, until)
         within = bisect_left(slots, begin), bisect_left(slots, end)
         if within[1] - within[0] <= len(self._edges):
@@ -140,7 +138,7 @@ def _slots(rule: Rule, since: int, until: int) -> Sequence[int]:
 
 
 _kept_slots = lru_cache(maxsize=MAX_KEPT)(_slots)
-"""The same for a day at most. An open page asks for the same again and again."""
+"""The same, kept: an open page asks for it again and again."""
 
 
 def _shared(rule: Rule) -> Rule:

@@ -13,7 +13,7 @@ from pytest_django import DjangoDbBlocker
 
 from jobledger.runs import lasting_connections
 from jobledger.runs.lasting_connections import MAX_AGE_SECONDS, close_lost
-from tests.unit.postgres import Server, server
+from tests.unit.postgres import Server, server_or_skip
 from tests.unit.sqlite_files import in_a_file, open_files
 
 
@@ -33,10 +33,8 @@ def sqlite(tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[Path]
 
 @pytest.fixture
 def postgres(transactional_db: None) -> Iterator[Server]:
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite has no server")
-    connection.close()
-    with server() as found:
+    with server_or_skip("SQLite has no server") as found:
+        connection.close()
         yield found
     connection.close()
 

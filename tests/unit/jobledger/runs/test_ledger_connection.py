@@ -27,7 +27,7 @@ from jobledger.runs.ledger_connection import (
     left_as_found,
 )
 from tests.unit.builders import make_user
-from tests.unit.postgres import Server, server
+from tests.unit.postgres import Server, server, server_or_skip
 from tests.unit.sqlite_files import in_a_file, open_files
 from tests.waiting import wait_until
 
@@ -36,9 +36,7 @@ own_connection = ledger_connection.ledger_connection
 
 @pytest.fixture
 def postgres(transactional_db: None) -> Iterator[Server]:
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite has one writer at a time, and so one connection")
-    with server() as found:
+    with server_or_skip("SQLite has one writer at a time, and so one connection") as found:
         yield found
 
 

@@ -16,7 +16,7 @@ from jobledger.models import Run, RunOutput, Trigger
 from jobledger.runs.execution import runner
 from jobledger.runs.ledger_connection import kept_open
 from tests.probes.management.commands.probe import Command
-from tests.unit.postgres import Server, server
+from tests.unit.postgres import Server, server_or_skip
 from tests.unit.side_by_side import side_by_side
 from tests.unit.sqlite_files import open_files
 from tests.waiting import wait_until
@@ -26,10 +26,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def postgres() -> Iterator[Server]:
-    if connection.vendor != "postgresql":
-        pytest.skip("a SQLite connection is a file, which nobody else closes")
-    connection.close()
-    with server() as found:
+    with server_or_skip("a SQLite connection is a file, which nobody else closes") as found:
+        connection.close()
         yield found
 
 

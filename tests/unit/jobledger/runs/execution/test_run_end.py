@@ -135,19 +135,26 @@ def test_a_job_that_has_caught_what_was_to_end_it_fails_with_what_it_raises_late
     assert (run.reason, run.error) == ("exception", "ValueError: later")
 
 
-@pytest.mark.django_db
-def test_a_job_fails_with_its_own_error_if_only_a_job_that_it_has_called_is_cancelled(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def executed_with_inner(monkeypatch: pytest.MonkeyPatch, inner: Callable[[], None]) -> Run:
+    """The run of a job that calls a job, which does this; it ends what it is in."""
+
     def handle(command: Command, *args: object, **options: object) -> None:
         if command.run is not None and command.run.parent_id is not None:
-            cancel_this_run()
+            inner()
         call_command("probe", stdout=io.StringIO(), stderr=io.StringIO())
 
     monkeypatch.setattr(Command, "handle", handle)
     run = Run.objects.create(job="probe", trigger=Trigger.CELERY)
     runner.execute(run.pk, worker="w")
     run.refresh_from_db()
+    return run
+
+
+@pytest.mark.django_db
+def test_a_job_fails_with_its_own_error_if_only_a_job_that_it_has_called_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = executed_with_inner(monkeypatch, cancel_this_run)
     assert (run.status, run.reason, run.error) == ("failed", "command_error", "probe: Cancelled by ann.")
     assert Run.objects.get(parent=run).status == "cancelled"
     assert "As the job was ended" not in output_of(run)
@@ -157,18 +164,14 @@ def test_a_job_fails_with_its_own_error_if_only_a_job_that_it_has_called_is_canc
 def test_the_end_of_the_outer_job_is_that_of_the_job_that_it_has_called_too_even_if_that_raises_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def handle(command: Command, *args: object, **options: object) -> None:
-        if command.run is not None and command.run.parent_id is not None:
-            outer = Run.objects.get(pk=command.run.parent_id)
-            try:
-                raise JobCancelled(Why.of(Reason.USER, user="ann"), run_id=outer.pk)
-            finally:
-                raise ValueError("not cleaned up")
-        call_command("probe", stdout=io.StringIO(), stderr=io.StringIO())
+    def inner() -> None:
+        outer = Run.objects.get(parent=None)
+        try:
+            raise JobCancelled(Why.of(Reason.USER, user="ann"), run_id=outer.pk)
+        finally:
+            raise ValueError("not cleaned up")
 
-    monkeypatch.setattr(Command, "handle", handle)
-    run = Run.objects.create(job="probe", trigger=Trigger.CELERY)
-    runner.execute(run.pk, worker="w")
+    executed_with_inner(monkeypatch, inner)
     assert set(Run.objects.values_list("status", flat=True)) == {"cancelled"}
 
 

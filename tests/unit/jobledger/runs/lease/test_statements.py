@@ -15,7 +15,7 @@ from jobledger.models import Reason, Why
 from jobledger.runs.lease import statements
 from jobledger.runs.lease.interrupts import STUCK_SECONDS, Interrupter, JobCancelled, interruptible
 from jobledger.runs.ledger_connection import ledger_connection
-from tests.unit.postgres import Server, server
+from tests.unit.postgres import Server, server_or_skip
 from tests.waiting import wait_until
 
 LONG = "SELECT pg_sleep(600)"
@@ -23,10 +23,8 @@ LONG = "SELECT pg_sleep(600)"
 
 @pytest.fixture
 def postgres() -> Iterator[Server]:
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite executes statements in the job's process, and ends with it")
-    connection.close()
-    with server() as found:
+    with server_or_skip("SQLite executes statements in the job's process, and ends with it") as found:
+        connection.close()
         yield found
         found.close_all()
 

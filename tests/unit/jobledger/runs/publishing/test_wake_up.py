@@ -11,7 +11,7 @@ from django.db import OperationalError, connection, transaction
 from jobledger.runs import ledger_connection
 from jobledger.runs.publishing import wake_up
 from jobledger.runs.publishing.wake_up import MAX_AGE_SECONDS, Listener
-from tests.unit.postgres import Server, server
+from tests.unit.postgres import Server, server_or_skip
 from tests.waiting import DEADLINE_SECONDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,9 +26,7 @@ def listener() -> Iterator[Listener]:
 
 @pytest.fixture
 def postgres() -> Iterator[Server]:
-    if connection.vendor != "postgresql":
-        pytest.skip("only PostgreSQL can wake a process")
-    with server() as found:
+    with server_or_skip("only PostgreSQL can wake a process") as found:
         yield found
 
 
