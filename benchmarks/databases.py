@@ -15,8 +15,10 @@ COUNTS_STATEMENTS = "shared_preload_libraries=pg_stat_statements"
 
 
 @contextmanager
-def database_server(database: str) -> Iterator[None]:
+def database_server(database: str, *settings: str) -> Iterator[None]:
     """Set ``DATABASE_URL``, which the test service reads. Raises NotMeasuredError if there is no server.
+
+    The settings are PostgreSQL's.
 
     It leads to the container's own address, by TCP and with a password, as in Compose. Where that is not
     possible, a process of Docker takes part in what is measured.
@@ -28,7 +30,7 @@ def database_server(database: str) -> Iterator[None]:
         if database == "sqlite":
             yield
             return
-        with postgres(COUNTS_STATEMENTS, by_own_address=True) as url:
+        with postgres(COUNTS_STATEMENTS, *settings, by_own_address=True) as url:
             os.environ["DATABASE_URL"] = url
             yield
     finally:

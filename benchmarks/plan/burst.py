@@ -9,7 +9,7 @@ from typing import LiteralString
 from benchmarks import services
 from benchmarks.databases import database_server
 from benchmarks.plan.costs import Burst
-from benchmarks.plan.used import Meter, meter_of, prepared
+from benchmarks.plan.used import NO_AUTOVACUUM, Meter, meter_of, prepared
 from tests.integration.service import Service
 
 ADOPTED_A_SECOND, PUBLISHED_A_SECOND, EXECUTED_A_SECOND = 500, 50, 5
@@ -37,7 +37,7 @@ def measured(count: int, workers: Sequence[int], children: int, beats: int = 1) 
 
     Raises NotMeasuredError without Docker, and TimeoutError, which says of what, if something takes too long.
     """
-    with database_server("postgres"):
+    with database_server("postgres", NO_AUTOVACUUM):
         for number in workers:
             with (
                 services.started(services.OURS, WORKER_CONCURRENCY=str(children)) as running,

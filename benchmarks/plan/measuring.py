@@ -16,7 +16,7 @@ from benchmarks import services
 from benchmarks.databases import database_server, machine
 from benchmarks.plan import burst
 from benchmarks.plan.costs import CLAIMED_AT_ONCE, Costs
-from benchmarks.plan.used import Meter, Used, meter_of, prepared
+from benchmarks.plan.used import NO_AUTOVACUUM, Meter, Used, meter_of, prepared
 from tests.integration.service import Service
 
 CHILDREN = 2
@@ -49,7 +49,7 @@ def measured(count: int, *, beats: int = 120) -> Costs:
     """
     variables = {"WORKER_CONCURRENCY": str(CHILDREN), "KEEP_RUNS": "1"}
     with (
-        database_server("postgres"),
+        database_server("postgres", NO_AUTOVACUUM),
         services.started(services.OURS, **variables) as running,
         meter_of(running) as meter,
     ):

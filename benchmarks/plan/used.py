@@ -24,6 +24,8 @@ from tests.with_postgres import address_of
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 WAL = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+NO_AUTOVACUUM = "autovacuum=off"
+"""What the server otherwise logs at any moment, about its statistics, is more than 50 slots take."""
 STATEMENT_SECONDS = 60
 DOCKER_SECONDS = 30
 PART_SECONDS = 300
@@ -117,7 +119,7 @@ class Meter:
         self._connection.execute("TRUNCATE jobledger_run CASCADE")
 
     def vacuum(self) -> None:
-        """Now, so that the server does not do it while something is measured."""
+        """Now: with ``NO_AUTOVACUUM``, the server does not do it while something is measured."""
         self._connection.execute("VACUUM ANALYZE")
 
 
